@@ -1,0 +1,30 @@
+"""The mistakes a user can make, each told in one sentence: what is wrong, in which file, and what to do.
+
+The commands turn a `UserError` into that sentence and exit code 2; anything else that is raised is a fault of ours.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in what the user gave us; its message is the one sentence that he reads."""
+
+
+class AdapterError(UserError):
+    """An adapter file, or the model it is put on, that does not fit."""
+
+
+class TaxonomyError(UserError):
+    """A list of emotions that contradicts itself, or an emotion that is not in it."""
+
+
+class MixtureError(UserError):
+    """A mixture of emotions that cannot be read."""
+
+
+class ConfigError(UserError):
+    """A setting that does not exist or has an impossible value."""
+
+
+class DataError(UserError):
+    """A folder, table or image of training data that cannot be used."""
