@@ -1,3 +1,3 @@
-"""CoEmoGen: from pictures sorted by emotion to an adapter that makes a diffusion model evoke those emotions."""
+"""CoEmoGen: from pictures sorted by emotion to an adapter that evokes them in new pictures."""
 
 __version__ = "0.1.0"

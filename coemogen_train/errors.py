@@ -1,6 +1,7 @@
 """The mistakes a user can make, each told in one sentence: what is wrong, in which file, and what to do.
 
-The commands turn a `UserError` into that sentence and exit code 2; anything else that is raised is a fault of ours.
+The commands turn a `UserError` into that sentence and exit code 2; anything else that is raised is a fault
+of ours.
 """
 
 from __future__ import annotations
