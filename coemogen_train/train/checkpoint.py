@@ -1,0 +1,137 @@
+"""Checkpoints that are whole or absent: a folder per step, a manifest of hashes, moved into place at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import DataError
+from ..files import atomic_path, atomic_write_text, canonical_json, sha256_file
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_STATE = "state.json"
+_NAME = re.compile(r"step-(\d{8,})")
+# Folders that are being written or taken away start like this; a killed process leaves them, the next one
+# sweeps.
+_UNFINISHED = ".part-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: named tensors by group (`trainable`, `optimiser`), and a JSON-able state."""
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write `folder/step-NNNNNNNN`, verify it from the disk, and only then delete all but the newest `keep`.
+
+    Raises:
+        OSError: the disk refused, or gave back other bytes; older checkpoints are then untouched.
+    """
+    from safetensors.torch import save_file
+
+    final = folder / f"step-{checkpoint.step:08d}"
+    part = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    part.mkdir(parents=True)
+    try:
+        for name, tensors in checkpoint.tensors.items():
+            with atomic_path(part / f"{name}.safetensors") as file:
+                save_file(
+                    {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, str(file)
+                )
+        atomic_write_text(part / _STATE, canonical_json({"step": checkpoint.step, "state": checkpoint.state}))
+        hashes = {file.name: sha256_file(file) for file in sorted(part.iterdir())}
+        atomic_write_text(part / _MANIFEST, canonical_json({"format": _FORMAT, "files": hashes}))
+        if final.exists():  # a damaged one of the same step, passed over when the run was resumed
+            _remove(final)
+        os.rename(part, final)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    if (fault := find_fault(final)) is not None:
+        raise OSError(
+            f"{final}: the checkpoint does not read back as it was written ({fault}); check the disk."
+        )
+    for old in _folders(folder)[keep:]:
+        _remove(old)
+    return final
+
+
+def load_newest(folder: Path) -> Checkpoint | None:
+    """Read the newest whole checkpoint, or None where there is none at all; damaged ones are told and passed
+    over.
+
+    Raises:
+        DataError: there are checkpoints, and every one of them is damaged.
+    """
+    faults = []
+    for candidate in _folders(folder):
+        fault = find_fault(candidate)
+        if fault is None:
+            return _read(candidate)
+        faults.append(f"{candidate.name}: {fault}")
+        logger.warning("%s is damaged (%s): going back to the checkpoint before it", candidate, fault)
+    if faults:
+        raise DataError(
+            f"{folder}: every checkpoint is damaged ({'; '.join(faults)}); start again without --resume."
+        )
+    return None
+
+
+def find_fault(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint's files, or None when every hash of its manifest holds."""
+    try:
+        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            return f"format {manifest['format']}, this version reads {_FORMAT}"
+        for name, expected in manifest["files"].items():
+            if sha256_file(checkpoint / name) != expected:
+                return f"{name} has changed"
+    except OSError as error:
+        return f"{Path(error.filename or checkpoint).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{_MANIFEST} cannot be read"
+    return None
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what killed writers left; to be called by the run's one writer before it starts."""
+    for part in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """List checkpoint folders, newest first."""
+    named = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(named, reverse=True)]
+
+
+def _remove(checkpoint: Path) -> None:
+    """Delete a folder so that a kill half-way leaves no half checkpoint under a final name."""
+    doomed = checkpoint.parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    os.rename(checkpoint, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _read(checkpoint: Path) -> Checkpoint:
+    from safetensors.torch import load_file
+
+    stored: Mapping[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    tensors = {file.stem: load_file(str(file)) for file in sorted(checkpoint.glob("*.safetensors"))}
+    return Checkpoint(int(stored["step"]), tensors, dict(stored["state"]))

@@ -1,0 +1,214 @@
+"""The settings of a training run: one flat, strict TOML table, over a preset, under `--set key=value`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRESETS = Path(__file__).parent / "presets"
+
+# What may differ between a run and its resumption: nothing here changes a step that is still to come.
+FREE_ON_RESUME = {
+    *("out", "set", "steps", "save_every", "keep_checkpoints", "log_every", "max_bad_steps"),
+    *("preview_every", "preview_columns", "preview_steps", "preview_prompt", "guidance", "hilora_branches"),
+    *("gaussian_covariance", "gaussian_components", "licence", "origin"),
+}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Period = Annotated[int, Field(ge=0)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run. Paths start at the current folder; 0 turns a period off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    # What is trained, on what, and where to.
+    base: str = Field(
+        description="base model: diffusers folder, Hugging Face id, single-file checkpoint, or toy"
+    )
+    vision: str = Field(description="CLIP vision model: folder, open_clip name, clip_vision file, or toy")
+    set: Path = Field(description="the prepared training set")
+    out: Path = Field(description="folder of the run: checkpoints, previews, history, adapter")
+
+    # How long, how fast. An effective batch is batch_size x accumulate x processes.
+    steps: Count = 10_000
+    batch_size: Count = 1
+    accumulate: Count = 1
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: Period = 100
+    weight_decay: float = Field(1e-2, ge=0)
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 = never")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    # The method. Where the paper is silent, the defaults are ours.
+    semantic_loss: Literal["sequence", "pooled"] = "sequence"
+    semantic_weight: float = Field(1.0, ge=0)
+    rank: Count = 4
+    alpha: float | None = Field(None, gt=0, description="None = rank, so that the scale is 1")
+    tokens: Count = Field(4, description="pseudo-words (descriptor tokens) per emotion")
+    visual_tokens: Count = 4
+    hidden: Count = 512
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    content_prompts: Share = Field(
+        0.3, description="share of samples with the pseudo-words in a neutral prompt"
+    )
+    v_dropout: Share = Field(0.0, description="share of samples whose v becomes their emotion's mean")
+    condition_dropout: Share = Field(0.1, description="share of samples with the empty prompt as condition")
+
+    # The pictures.
+    resolution: int = Field(512, ge=8, multiple_of=8)
+    flip: bool = True
+
+    # The Gaussian clusters, fitted on the kept training pictures.
+    gaussian_covariance: Literal["full", "diagonal"] = "full"
+    gaussian_components: Literal["auto"] | Count = "auto"
+
+    # What the adapter recommends, and what its previews use.
+    guidance: float = Field(7.5, ge=0)
+    hilora_branches: Literal["both", "conditional"] = "both"
+
+    # The run's own records.
+    save_every: Period = 1000
+    keep_checkpoints: Count = 2
+    log_every: Count = Field(10, description="steps between two readings of the losses from the device")
+    max_bad_steps: Count = Field(5, description="non-finite steps in a row that end the run")
+    preview_every: Period = 1000
+    preview_columns: Count = 4
+    preview_steps: Count = 20
+    preview_prompt: str = "{emotion}"
+    licence: str | None = None
+    origin: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if not self.targets:
+            raise ValueError("targets is empty: HiLoRA needs at least one kind of layer")
+        if "{emotion}" not in self.preview_prompt:
+            raise ValueError("preview_prompt must contain {emotion}, the place of the pseudo-words")
+        return self
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Read a run's settings.
+
+    Arguments:
+        path: a TOML file, the name of a preset (`toy`, `sd15`), or None for overrides alone. A file may build
+            on a preset by `preset = "toy"`.
+        overrides: `key=value` pairs that win over the file; values are TOML (`0.1`, `true`, `["to_q"]`), bare
+            text is text, `none` is None. `preset=toy` is allowed here too.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key (named with the nearest), an impossible value.
+    """
+    where = "--set"
+    table: dict[str, Any] = {}
+    if path is not None:
+        file = Path(path)
+        if not file.is_file() and (PRESETS / f"{path}.toml").is_file():
+            file = PRESETS / f"{path}.toml"
+        table, where = _read_toml(file), str(path)
+    table |= dict(_override(pair) for pair in overrides)
+    if (preset := table.pop("preset", None)) is not None:
+        table = _read_preset(str(preset)) | table
+    return make_config(table, where)
+
+
+def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainConfig:
+    """Check a table of settings; `where` is what an error names as its place.
+
+    Raises:
+        ConfigError: an unknown key (named with the nearest valid one), a missing or an impossible value.
+    """
+    for key in table:
+        if key not in TrainConfig.model_fields:
+            raise ConfigError(f"{where}: unknown setting {key!r}; {_nearest(key)}.")
+    missing = [
+        key for key, field in TrainConfig.model_fields.items() if field.is_required() and key not in table
+    ]
+    if missing:
+        raise ConfigError(f"{where}: the setting {missing[0]!r} is missing ({_describe(missing[0])}).")
+    try:
+        return TrainConfig.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:1])
+        what = first["msg"].removeprefix("Value error, ")
+        given = f" (given: {first['input']!r})" if key else ""
+        raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}{given}.") from None
+
+
+def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) -> None:
+    """Refuse to go on with settings under which the run would no longer be the one that was begun.
+
+    Raises:
+        ConfigError: settings that must not change on resumption, with both values.
+    """
+    now = config.model_dump(mode="json")
+    changed = [key for key in now if key not in FREE_ON_RESUME and key in stored and stored[key] != now[key]]
+    if changed:
+        told = ", ".join(f"{key} was {stored[key]!r} and is now {now[key]!r}" for key in changed)
+        raise ConfigError(
+            f"{where}: the run cannot go on with other settings: {told}; set them back or choose a new --out."
+        )
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        names = ", ".join(_preset_names())
+        raise ConfigError(
+            f"{file}: the settings cannot be read ({error.strerror}); name a TOML file or a preset ({names})."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML in UTF-8: {error}.") from None
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in _preset_names():
+        raise ConfigError(f"no preset is called {name!r}; there are {', '.join(_preset_names())}.")
+    return _read_toml(PRESETS / f"{name}.toml")
+
+
+def _preset_names() -> list[str]:
+    return sorted(file.stem for file in PRESETS.glob("*.toml"))
+
+
+def _override(pair: str) -> tuple[str, Any]:
+    key, equals, text = pair.partition("=")
+    key, text = key.strip(), text.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {pair!r}: write it as key=value, for example --set steps=300.")
+    if text.casefold() == "none":
+        return key, None
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return key, text
+
+
+def _nearest(key: str) -> str:
+    near = difflib.get_close_matches(
+        key.casefold().replace("-", "_"), TrainConfig.model_fields, n=1, cutoff=0.0
+    )
+    return f"the nearest one is {near[0]!r}"
+
+
+def _describe(key: str) -> str:
+    return TrainConfig.model_fields[key].description or key

@@ -1,0 +1,201 @@
+"""AdamW for stacked LoRAs: each group behaves as if it had an optimiser of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def learning_rate_at(step: int, learning_rate: float, warmup_steps: int) -> float:
+    """Give the rate of optimiser step `step` (0 is the first): linear warm-up, then constant.
+
+    A pure function of the optimiser step, so neither accumulation, nor the number of processes, nor a resumed
+    run can shift the schedule.
+    """
+    return learning_rate * min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+class _Bank:
+    """Parameters of one layout, seen as one matrix with a row per group.
+
+    A parameter that is stacked along `group_dim` in blocks of `rank` rows (or columns) contributes the block
+    of group g to row g. Ordinary parameters form a bank with a single row. One matrix means some ten kernels
+    per step however many layers there are, and the factors that differ between groups become a column vector.
+    """
+
+    def __init__(self, named: list[tuple[str, nn.Parameter]], groups: int) -> None:
+        self.names = [name for name, _ in named]
+        self.parameters = [parameter for _, parameter in named]
+        self.groups = groups
+        like = self.parameters[0]
+        width = sum(parameter.numel() for parameter in self.parameters) // groups
+        self.exp_avg = torch.zeros(groups, width, dtype=like.dtype, device=like.device)
+        self.exp_avg_sq = torch.zeros_like(self.exp_avg)
+        self.steps = torch.zeros(groups, 1, dtype=torch.float32, device=like.device)
+
+    def _rows(self, parameter: nn.Parameter, tensor: Tensor) -> Tensor:
+        """View `tensor`, shaped like `parameter`, with the groups first: [groups, ...]."""
+        if not hasattr(parameter, "hilora_group_dim"):
+            return tensor.unsqueeze(0)
+        dim = int(parameter.hilora_group_dim)
+        return tensor.unflatten(dim, (self.groups, -1)).movedim(dim, 0)
+
+    def gather(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Copy one tensor per parameter into a matrix [groups, width]."""
+        pairs = zip(self.parameters, tensors, strict=True)
+        return torch.cat(
+            [self._rows(parameter, tensor).reshape(self.groups, -1) for parameter, tensor in pairs], 1
+        )
+
+    def scatter(self, matrix: Tensor, into: Iterable[Tensor]) -> None:
+        """Copy a matrix [groups, width] back into one tensor per parameter."""
+        targets = [
+            self._rows(parameter, tensor) for parameter, tensor in zip(self.parameters, into, strict=True)
+        ]
+        pieces = matrix.split([target[0].numel() for target in targets], dim=1)
+        sources = [piece.view(target.shape) for piece, target in zip(pieces, targets, strict=True)]
+        torch._foreach_copy_(targets, sources)
+
+    def gradients(self) -> Tensor:
+        return self.gather(
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in self.parameters
+        )
+
+
+class GroupedAdamW:
+    """AdamW (decoupled weight decay) in which every HiLoRA group has its own moments and its own step count.
+
+    A group that no sample of the effective batch was routed to keeps its weights, moments and step count bit
+    for bit. Stock AdamW on a stacked parameter is wrong twice there: it decays absent groups and moves them
+    by old momentum, and a group first seen late shares the old step count, so that its first update is
+    several times too large.
+
+    Stacked parameters are recognised by their attributes `hilora_group_dim` (0 or 1, the axis along which
+    groups are stacked) and `hilora_rank` (rows or columns per group); all others get ordinary AdamW.
+
+    Arguments:
+        named_parameters: (name, parameter) pairs; parameters without requires_grad are passed over.
+        learning_rate, betas, eps, weight_decay: as in `torch.optim.AdamW`; `learning_rate` may be set at any
+            time.
+
+    Raises:
+        ValueError: nothing to train, or stacked parameters that disagree on the number of groups.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
+        trainable = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
+        if not trainable:
+            raise ValueError("the optimiser was given nothing to train")
+        stacked = [(n, p) for n, p in trainable if hasattr(p, "hilora_group_dim")]
+        ordinary = [(n, p) for n, p in trainable if not hasattr(p, "hilora_group_dim")]
+        group_counts = {p.shape[p.hilora_group_dim] // p.hilora_rank for _, p in stacked}
+        if len(group_counts) > 1:
+            raise ValueError(f"stacked parameters disagree on the number of groups: {sorted(group_counts)}")
+        self.parameters = [parameter for _, parameter in trainable]
+        self._stacked = _Bank(stacked, group_counts.pop()) if stacked else None
+        self._ordinary = _Bank(ordinary, 1) if ordinary else None
+
+    @torch.no_grad()
+    def step(self, presence: Tensor, found_inf: Tensor | None = None) -> None:
+        """Update from the `.grad` of the parameters, without a device sync.
+
+        Arguments:
+            presence: [groups], bool or numbers; non-zero where the effective batch (every accumulated
+                micro-batch, on every process) holds a sample of the group.
+            found_inf: scalar, non-zero when the gradients must not be used; then nothing at all changes.
+        """
+        for bank in (self._stacked, self._ordinary):
+            if bank is None:
+                continue
+            present = (
+                presence != 0 if bank is self._stacked else torch.ones_like(presence[:1], dtype=torch.bool)
+            )
+            allowed = present if found_inf is None else present & (found_inf == 0)
+            self._update(bank, allowed[:, None])
+
+    def _update(self, bank: _Bank, active: Tensor) -> None:
+        """Do one step of AdamW for the rows where `active` [groups, 1] holds.
+
+        For the others each factor is chosen so that the arithmetic gives back the very same bits: x * 1, x +
+            0 * y.
+        Their gradients are replaced first, because 0 * NaN would not be 0.
+        """
+        beta1, beta2 = self.betas
+        one, zero = torch.ones_like(bank.exp_avg[:, :1]), torch.zeros_like(bank.exp_avg[:, :1])
+        gradients = torch.where(active, bank.gradients(), zero)
+        weights = bank.gather(parameter.detach() for parameter in bank.parameters)
+
+        bank.steps += active
+        steps = bank.steps.to(torch.float64 if bank.steps.device.type != "mps" else torch.float32)
+        correction1 = torch.where(active, (1 - beta1**steps).to(one.dtype), one)
+        correction2 = torch.where(active, (1 - beta2**steps).to(one.dtype), one)
+        step_size = torch.where(active, self.learning_rate / correction1, zero)
+
+        weights *= torch.where(active, one * (1 - self.learning_rate * self.weight_decay), one)
+        bank.exp_avg.lerp_(gradients, torch.where(active, one * (1 - beta1), zero).expand_as(gradients))
+        bank.exp_avg_sq.mul_(torch.where(active, one * beta2, one)).addcmul_(
+            gradients, gradients, value=1 - beta2
+        )
+        denominator = (bank.exp_avg_sq.sqrt() / correction2.sqrt()).add_(self.eps)
+        weights -= step_size * (bank.exp_avg / denominator)
+        bank.scatter(weights, bank.parameters)
+
+    def zero_grad(self) -> None:
+        """Free the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the state as named tensors: moments in their parameter's shape, step counts [groups] per bank."""
+        state: dict[str, Tensor] = {}
+        for bank_name, bank in self._banks():
+            state[f"steps.{bank_name}"] = bank.steps[:, 0].clone()
+            for kind, matrix in (("exp_avg", bank.exp_avg), ("exp_avg_sq", bank.exp_avg_sq)):
+                tensors = [torch.empty_like(parameter) for parameter in bank.parameters]
+                bank.scatter(matrix, tensors)
+                state |= {f"{kind}.{name}": tensor for name, tensor in zip(bank.names, tensors, strict=True)}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ValueError: names or shapes other than those of this optimiser.
+        """
+        own = self.state_dict()
+        unequal = sorted(own.keys() ^ state.keys()) or [
+            name for name in own if own[name].shape != state[name].shape
+        ]
+        if unequal:
+            raise ValueError(f"the optimiser's stored state does not fit, first at {unequal[0]!r}")
+        for bank_name, bank in self._banks():
+            bank.steps.copy_(state[f"steps.{bank_name}"][:, None])
+            for kind, matrix in (("exp_avg", bank.exp_avg), ("exp_avg_sq", bank.exp_avg_sq)):
+                matrix.copy_(bank.gather(state[f"{kind}.{name}"].to(matrix) for name in bank.names))
+
+    def _banks(self) -> list[tuple[str, _Bank]]:
+        banks = (("stacked", self._stacked), ("ordinary", self._ordinary))
+        return [(name, bank) for name, bank in banks if bank is not None]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Give the Euclidean norm of all gradients together, a float32 scalar on their device."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
+
+
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
+    """Multiply every gradient by one scalar tensor, in place and without a sync."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    torch._foreach_mul_(gradients, factor)

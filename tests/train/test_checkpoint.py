@@ -1,0 +1,92 @@
+"""Checkpoints: whole or absent, the newest whole one wins, old ones go only after the new one holds."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from coemogen_train.errors import DataError
+from coemogen_train.train import checkpoint as module
+from coemogen_train.train.checkpoint import (
+    Checkpoint,
+    find_fault,
+    load_newest,
+    save_checkpoint,
+    sweep_unfinished,
+)
+
+
+def made(step: int) -> Checkpoint:
+    tensors = {
+        "trainable": {"down.a.b": torch.full((2, 3), step + 0.1)},
+        "optimiser": {"steps": torch.ones(2)},
+    }
+    return Checkpoint(step, tensors, {"config": {"rank": 4}, "Grüße": [1.5, None]})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_round_trip_is_exact(tmp_path: Path):
+    save_checkpoint(tmp_path, made(7), keep=2)
+    read = load_newest(tmp_path)
+    assert read is not None
+    assert (read.step, read.state) == (7, made(7).state)
+    assert torch.equal(read.tensors["trainable"]["down.a.b"], made(7).tensors["trainable"]["down.a.b"])
+
+
+def test_only_the_newest_are_kept(tmp_path: Path):
+    for step in (5, 10, 100, 20):
+        save_checkpoint(tmp_path, made(step), keep=2)
+    assert names(tmp_path) == ["step-00000020", "step-00000100"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest"])
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path: Path, caplog, damage):
+    save_checkpoint(tmp_path, made(1), keep=2)
+    newest = save_checkpoint(tmp_path, made(2), keep=2)
+    file = newest / ("manifest.json" if damage == "manifest" else "trainable.safetensors")
+    data = bytearray(file.read_bytes())
+    if damage == "flip":
+        data[-1] ^= 1
+    if damage == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    with caplog.at_level(logging.WARNING):
+        read = load_newest(tmp_path)
+    assert read is not None and read.step == 1
+    assert "step-00000002" in caplog.text
+    save_checkpoint(tmp_path, made(2), keep=2)  # reaching the step again replaces the damaged one
+    assert find_fault(newest) is None
+
+
+def test_nothing_is_not_the_same_as_everything_damaged(tmp_path: Path):
+    assert load_newest(tmp_path / "none") is None
+    (save_checkpoint(tmp_path, made(1), keep=2) / "state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"step-00000001: state\.json has changed"):
+        load_newest(tmp_path)
+
+
+def test_a_killed_write_leaves_no_final_name(tmp_path: Path, monkeypatch):
+    save_checkpoint(tmp_path, made(1), keep=1)
+    monkeypatch.setattr(module.os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, made(2), keep=1)
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_a_new_one_that_does_not_read_back_costs_no_old_one(tmp_path: Path, monkeypatch):
+    save_checkpoint(tmp_path, made(1), keep=1)
+    monkeypatch.setattr(module, "find_fault", lambda _: "trainable.safetensors has changed")
+    with pytest.raises(OSError, match="does not read back"):
+        save_checkpoint(tmp_path, made(2), keep=1)
+    assert "step-00000001" in names(tmp_path)
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path: Path):
+    (tmp_path / ".part-0123").mkdir()
+    sweep_unfinished(tmp_path)
+    assert names(tmp_path) == []

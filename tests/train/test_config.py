@@ -1,0 +1,68 @@
+"""Settings: presets, overrides, and mistakes told in one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from coemogen_train.errors import ConfigError
+from coemogen_train.train.config import PRESETS, check_resume, load_config
+
+PLACES = ["set=a_set", "out=a_run"]
+
+
+@pytest.mark.parametrize("preset", [file.stem for file in PRESETS.glob("*.toml")])
+def test_every_preset_is_valid(preset):
+    assert load_config(preset, PLACES).base
+
+
+def test_overrides_win_over_file_and_file_over_preset(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "toy"\nsteps = 7\ntokens = 5\nset = "s"\n', encoding="utf-8")
+    config = load_config(
+        file, ["tokens=3", "out=here", 'targets=["to_q"]', "alpha=none", "licence=CC BY-NC 4.0"]
+    )
+    assert (config.semantic_weight, config.steps, config.tokens) == (0.1, 7, 3)
+    assert (config.targets, config.alpha, config.licence) == (("to_q",), None, "CC BY-NC 4.0")
+
+
+def test_unknown_key_names_the_nearest(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "toy"\nlearningrate = 1.0\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.toml.*'learningrate'.*'learning_rate'"):
+        load_config(file, PLACES)
+    with pytest.raises(ConfigError, match="'semantic_weight'"):
+        load_config("toy", [*PLACES, "semantic-weigth=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("steps=0", "steps"),
+        ("resolution=100", "resolution"),
+        ("precision=fp8", "precision"),
+        ("content_prompts=1.5", "content_prompts"),
+        ("learning_rate=nan", "learning_rate"),
+        ("targets=[]", "targets is empty"),
+        ("preview_prompt=a street", "preview_prompt"),
+        ("steps", "key=value"),
+        ("preset=sd51", "sd15"),
+    ],
+)
+def test_impossible_value_is_one_sentence(override, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_config("toy", [*PLACES, override])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_missing_key(tmp_path: Path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_config(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match="'set' is missing"):
+        load_config("toy")
+
+
+def test_resume_refuses_a_changed_method_but_not_more_steps(tmp_path: Path):
+    stored = load_config("toy", PLACES).model_dump(mode="json")
+    check_resume(stored, load_config("toy", [*PLACES, "steps=900", "preview_every=0"]), tmp_path)
+    with pytest.raises(ConfigError, match="rank was 4 and is now 8"):
+        check_resume(stored, load_config("toy", [*PLACES, "rank=8"]), tmp_path)

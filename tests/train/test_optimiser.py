@@ -1,0 +1,160 @@
+"""GroupedAdamW against one `torch.optim.AdamW` per group."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from coemogen_train.train.optimiser import GroupedAdamW, gradient_norm, learning_rate_at
+
+GROUPS, RANK, IN, OUT = 3, 2, 5, 4
+
+
+class Stack(nn.Module):
+    """A layer of GROUPS stacked LoRAs and one ordinary weight, small enough to differentiate by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+
+        def normal(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=generator, dtype=torch.float64))
+
+        self.down, self.up, self.plain = normal(GROUPS * RANK, IN), normal(OUT, GROUPS * RANK), normal(OUT)
+        self.down.hilora_group_dim, self.up.hilora_group_dim = 0, 1
+        self.down.hilora_rank = self.up.hilora_rank = RANK
+
+    def forward(self, x: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+        gate = nn.functional.one_hot(group, GROUPS).double().repeat_interleave(RANK, dim=1)
+        return ((x @ self.down.T) * gate) @ self.up.T + self.plain
+
+
+def batches(steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Mixed batches of 4 samples; group 2 first appears at step 6 and is absent again now and then."""
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for step in range(steps):
+        group = torch.randint(0, GROUPS if step >= 6 and step % 3 else 2, (4,), generator=generator)
+        made.append((torch.randn(4, IN, generator=generator, dtype=torch.float64), group))
+    return made
+
+
+def loss_of(output: torch.Tensor) -> torch.Tensor:
+    return (output - 1).pow(2).sum() / 4
+
+
+def train_grouped(model: Stack, steps: int) -> GroupedAdamW:
+    optimiser = GroupedAdamW(model.named_parameters(), learning_rate=1e-2, weight_decay=0.1)
+    for x, group in batches(steps):
+        optimiser.zero_grad()
+        loss_of(model(x, group)).backward()
+        optimiser.step(torch.bincount(group, minlength=GROUPS))
+    return optimiser
+
+
+def test_each_group_matches_an_adamw_of_its_own():
+    grouped = Stack()
+    alone = copy.deepcopy(grouped)
+    state = train_grouped(grouped, 40).state_dict()
+
+    downs = [nn.Parameter(alone.down[g * RANK : (g + 1) * RANK].detach().clone()) for g in range(GROUPS)]
+    ups = [nn.Parameter(alone.up[:, g * RANK : (g + 1) * RANK].detach().clone()) for g in range(GROUPS)]
+    plain = nn.Parameter(alone.plain.detach().clone())
+    own = [torch.optim.AdamW([downs[g], ups[g]], lr=1e-2, weight_decay=0.1) for g in range(GROUPS)]
+    own_plain = torch.optim.AdamW([plain], lr=1e-2, weight_decay=0.1)
+    for x, group in batches(40):
+        for optimiser in (*own, own_plain):
+            optimiser.zero_grad()
+        for g in group.unique().tolist():
+            rows = x[group == g]
+            loss_of(rows @ downs[g].T @ ups[g].T + plain).backward()
+            own[g].step()
+        own_plain.step()
+
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    for g in range(GROUPS):
+        rows = slice(g * RANK, (g + 1) * RANK)
+        torch.testing.assert_close(grouped.down[rows], downs[g], **close)
+        torch.testing.assert_close(grouped.up[:, rows], ups[g], **close)
+        moments = own[g].state
+        for kind in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(state[f"{kind}.down"][rows], moments[downs[g]][kind], **close)
+            torch.testing.assert_close(state[f"{kind}.up"][:, rows], moments[ups[g]][kind], **close)
+        assert state["steps.stacked"][g] == moments[downs[g]]["step"]
+    assert state["steps.stacked"][2] < 40
+    torch.testing.assert_close(grouped.plain, plain, **close)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_absent_group_keeps_weights_and_moments_to_the_bit(dtype):
+    model = Stack().to(dtype)
+    for name in ("down", "up"):  # `.to` makes new parameters of some kinds: the marks must be there
+        getattr(model, name).hilora_group_dim = 0 if name == "down" else 1
+        getattr(model, name).hilora_rank = RANK
+    optimiser = GroupedAdamW(model.named_parameters(), learning_rate=1e-2, weight_decay=0.1)
+    for step, present in enumerate([(1, 1, 1), (1, 1, 1), (1, 0, 1)]):
+        before = {**{k: v.clone() for k, v in model.state_dict().items()}, **optimiser.state_dict()}
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, step + 1.0)  # even where a gradient is there
+        optimiser.step(torch.tensor(present))
+    after = {**model.state_dict(), **optimiser.state_dict()}
+    rows = slice(RANK, 2 * RANK)
+    for name in ("down", "exp_avg.down", "exp_avg_sq.down"):
+        assert torch.equal(after[name][rows], before[name][rows])
+        assert not torch.equal(after[name][:RANK], before[name][:RANK])
+    for name in ("up", "exp_avg.up", "exp_avg_sq.up"):
+        assert torch.equal(after[name][:, rows], before[name][:, rows])
+    assert after["steps.stacked"].tolist() == [3, 2, 3]
+
+
+def test_found_inf_leaves_everything_untouched():
+    model = Stack()
+    optimiser = train_grouped(model, 8)
+    before = {**copy.deepcopy(model.state_dict()), **optimiser.state_dict()}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    optimiser.step(torch.ones(GROUPS), found_inf=torch.tensor(1.0))
+    after = {**model.state_dict(), **optimiser.state_dict()}
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_state_dict_round_trip_continues_to_the_bit():
+    straight, stopped = Stack(), Stack()
+    train_grouped(straight, 12)
+    saved = train_grouped(stopped, 6).state_dict()
+    optimiser = GroupedAdamW(stopped.named_parameters(), learning_rate=1e-2, weight_decay=0.1)
+    optimiser.load_state_dict(saved)
+    for x, group in batches(12)[6:]:
+        optimiser.zero_grad()
+        loss_of(stopped(x, group)).backward()
+        optimiser.step(torch.bincount(group, minlength=GROUPS))
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), stopped.parameters(), strict=True))
+
+
+def test_a_state_of_another_model_is_refused():
+    optimiser = train_grouped(Stack(), 1)
+    state = optimiser.state_dict()
+    state.pop("exp_avg.up")
+    with pytest.raises(ValueError, match=r"exp_avg\.up"):
+        optimiser.load_state_dict(state)
+
+
+def test_gradient_norm_matches_torch():
+    model = Stack()
+    loss_of(model(*batches(1)[0])).backward()
+    expected = nn.utils.clip_grad_norm_(copy_with_gradients(model), 1.0)
+    torch.testing.assert_close(gradient_norm(model.parameters()).double(), expected, rtol=1e-6, atol=0)
+
+
+def copy_with_gradients(model: Stack) -> list[nn.Parameter]:
+    copies = []
+    for parameter in model.parameters():
+        copies.append(nn.Parameter(parameter.detach().clone()))
+        copies[-1].grad = parameter.grad.clone()
+    return copies
+
+
+def test_learning_rate_warms_up_then_stays():
+    rates = [learning_rate_at(step, 1.0, 3) for step in range(6)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
