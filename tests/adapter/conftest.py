@@ -1,0 +1,50 @@
+"""Tiny models, made on the spot with random weights: the real classes at small widths."""
+
+import pytest
+import torch
+
+EOS = 98
+BOS = 97
+
+
+@pytest.fixture
+def tiny_unet():
+    """A factory of diffusers U-Nets with cross-attention on two levels and in the middle."""
+    from diffusers import UNet2DConditionModel
+
+    def make(seed=0, cross_attention_dim=12, dtype=torch.float32):
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=cross_attention_dim,
+            attention_head_dim=4,
+            norm_num_groups=4,
+        )
+        return unet.to(dtype).eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture(params=["CLIPTextModel", "CLIPTextModelWithProjection"])
+def text_encoder(request):
+    """Both of transformers' CLIP text models, with SD 1.5's misleading eos_token_id."""
+    import transformers
+
+    torch.manual_seed(1)
+    config = transformers.CLIPTextConfig(
+        vocab_size=99,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=20,
+        projection_dim=10,
+        eos_token_id=2,
+    )
+    return getattr(transformers, request.param)(config).eval().requires_grad_(False)
