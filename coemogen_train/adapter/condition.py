@@ -166,7 +166,9 @@ def _input_embedding(text_encoder: nn.Module) -> nn.Embedding:
 
 
 @contextmanager
-def _swapped_rows(text_encoder: nn.Module, pseudo_words: Tensor | None, start: Tensor | None) -> Iterator[None]:
+def _swapped_rows(
+    text_encoder: nn.Module, pseudo_words: Tensor | None, start: Tensor | None
+) -> Iterator[None]:
     """Within the block, the token embedding gives the pseudo-words at their places."""
     if pseudo_words is None:
         yield

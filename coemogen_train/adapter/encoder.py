@@ -35,7 +35,7 @@ class VisualPerceptionEncoder(nn.Module):
         nn.init.constant_(self.norm.weight, row_norm / math.sqrt(width))
 
     def forward(self, descriptor: Tensor, image_embeds: Tensor) -> Tensor:
-        """The pseudo-words e^v [B, N, W] of `descriptor` e [B, N, W] and `image_embeds` v [B, V], unnormalised."""
+        """The pseudo-words e^v [B, N, W] of `descriptor` e [B, N, W] and unnormalised `image_embeds` v [B, V]."""
         visual = self.to_tokens(image_embeds).unflatten(1, (self.visual_tokens, self.width))  # [B, K, W]
         query, key, value = self.to_q(descriptor), self.to_k(visual), self.to_v(visual)
         attention = torch.softmax(query @ key.transpose(1, 2) / math.sqrt(self.width), dim=-1)  # [B, N, K]

@@ -40,7 +40,9 @@ def hilora_delta(x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
     """
     hidden = F.linear(x, down.to(x.dtype))
     if gate.shape[0] not in (1, x.shape[0]):
-        raise ValueError(f"{gate.shape[0]} rows are routed, but the batch has {x.shape[0]} rows: route each row.")
+        raise ValueError(
+            f"{gate.shape[0]} rows are routed, but the batch has {x.shape[0]} rows: route each row."
+        )
     hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *[1] * (x.dim() - 2), -1)
     return F.linear(hidden, up.to(hidden.dtype))
 
@@ -188,7 +190,9 @@ class AttachedHiLoRA:
         if gate is not None:
             width = self.hilora.num_groups * self.hilora.rank
             if gate.dim() != 2 or gate.shape[1] != width:
-                raise ValueError(f"a gate is [batch, {width}], not {list(gate.shape)}: make it with HiLoRA.gate.")
+                raise ValueError(
+                    f"a gate is [batch, {width}], not {list(gate.shape)}: make it with HiLoRA.gate."
+                )
         self.current_gate = gate
 
     def remove(self) -> None:
@@ -226,7 +230,9 @@ def find_layers(unet: nn.Module, targets: Sequence[str] = ATTENTION_TARGETS) -> 
     found: dict[str, tuple[int, int]] = {}
     for target in targets:
         matches = {
-            path: module for path, module in unet.named_modules() if f".{path}".endswith(f".{target}") and path
+            path: module
+            for path, module in unet.named_modules()
+            if f".{path}".endswith(f".{target}") and path
         }
         if not matches:
             raise AdapterError(

@@ -102,7 +102,10 @@ def test_merged_delta_is_the_update_of_the_pass(tiny_unet):
     x = torch.randn(1, 6, hilora.layers[key][0], dtype=torch.float64)
     gate = hilora.gate(torch.tensor([[0.5, 0.25, 0.0, 0.25, 0.0]]))
     torch.testing.assert_close(
-        hilora_delta(x, *hilora.matrices(key), gate), x @ hilora.merged_delta(key, gate[0]).T, rtol=0, atol=1e-12
+        hilora_delta(x, *hilora.matrices(key), gate),
+        x @ hilora.merged_delta(key, gate[0]).T,
+        rtol=0,
+        atol=1e-12,
     )
 
 
