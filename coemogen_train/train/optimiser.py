@@ -157,7 +157,7 @@ class GroupedAdamW:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give the state as named tensors: moments in their parameter's shape, step counts [groups] per bank."""
+        """Give the state as named tensors: moments in the parameters' shapes, steps [groups] per bank."""
         state: dict[str, Tensor] = {}
         for bank_name, bank in self._banks():
             state[f"steps.{bank_name}"] = bank.steps[:, 0].clone()

@@ -1,0 +1,158 @@
+"""What is minimised, L_LDM + weight * L_SEM (CoEmoGen, arXiv 2508.03535): from batch to losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..adapter.condition import EmotionEmbedder, TextStates, encode_text
+from ..adapter.hilora import HiLoRA
+from .batches import Batch
+
+if TYPE_CHECKING:
+    from ..base.model import BaseModel
+
+SemanticLoss = Literal["sequence", "pooled"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of a micro-batch of B samples; all float32, on the device.
+
+    total: scalar with gradient, ldm + weight * semantic. ldm, semantic: scalars, detached, means over the
+        samples.
+    per_sample: [B], detached, each sample's share of `total`: by it a non-finite loss finds its culprit.
+    presence: [groups], detached, non-zero where the micro-batch has a sample of that HiLoRA group.
+    """
+
+    total: Tensor
+    ldm: Tensor
+    semantic: Tensor
+    per_sample: Tensor
+    presence: Tensor
+
+
+def denoising_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """L_LDM per sample: the mean squared error over [B, C, h, w], in float32. Returns [B]."""
+    return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+
+def semantic_loss(condition: TextStates, caption: TextStates, form: SemanticLoss) -> Tensor:
+    """L_SEM per sample: 1 - cos(e^c, T(c)), in float32.
+
+    The paper does not say on which output the cosine is taken. "sequence": at every position of [B, L, W]
+    after BOS, averaged over the positions; those after EOS have attended to the whole sentence and carry it
+    too. "pooled": once, at EOS. BOS attends to nothing but itself and is always equal, so it does not count.
+
+    Returns:
+        [B].
+    """
+    if form == "pooled":
+        return 1 - F.cosine_similarity(condition.pooled.float(), caption.pooled.float(), dim=-1)
+    similarity = F.cosine_similarity(condition.hidden[:, 1:].float(), caption.hidden[:, 1:].float(), dim=-1)
+    return 1 - similarity.mean(1)
+
+
+class CoEmoGenObjective(nn.Module):
+    """One forward: a `Batch` in, its `Losses` out; the only module that is wrapped for several devices.
+
+    v and y become pseudo-words, which the frozen text encoder reads once; the resulting e^c both conditions
+    the U-Net and enters the semantic loss. With the pseudo-words inside a neutral prompt (`content_prompts`)
+    the target of the semantic loss remains T(c) of the picture's caption: the prompt tells a part of that
+    sentence, and the pseudo-words still learn what it does not tell. Where the condition is dropped, the
+    U-Net gets the empty prompt; HiLoRA stays on, and the semantic loss still acts on e^c.
+
+    Arguments:
+        base: the frozen base model. It is kept out of `state_dict`, `parameters` and the reach of DDP.
+        embedder: mapper and visual-perception encoder, trained.
+        hilora: trained; this attaches it to `base.unet`.
+        semantic: form and weight of the semantic loss; at weight 0 it is not computed and reported as 0.
+
+    Raises:
+        ValueError: a base that predicts neither epsilon, nor v, nor the sample.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        embedder: EmotionEmbedder,
+        hilora: HiLoRA,
+        semantic: SemanticLoss = "sequence",
+        semantic_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if base.prediction_type not in ("epsilon", "v_prediction", "sample"):
+            raise ValueError(f"unknown prediction type {base.prediction_type!r}")
+        self.embedder, self.hilora = embedder, hilora
+        self.semantic, self.semantic_weight = semantic, semantic_weight
+        # In a tuple, where nn.Module does not look for submodules.
+        self._base = (base,)
+        self.attached = hilora.attach(base.unet)
+        self._schedule: Any = base.noise_schedule()
+        with torch.no_grad():
+            empty = base.tokenizer("", padding="max_length", max_length=base.max_length, return_tensors="pt")
+            states = encode_text(base.text_encoder, empty["input_ids"].to(base.device), self._eos)
+        self.register_buffer("empty_hidden", states.hidden, persistent=False)
+
+    empty_hidden: Tensor
+
+    @property
+    def base(self) -> BaseModel:
+        return self._base[0]
+
+    @property
+    def _eos(self) -> int:
+        return int(self.base.tokenizer.eos_token_id)
+
+    def forward(self, batch: Batch) -> Losses:
+        condition = self._condition(batch)
+        gate = self.hilora.gate(batch.emotion)
+        ldm = self._denoise(batch, condition.hidden, gate)
+        if self.semantic_weight:
+            semantic = semantic_loss(condition, self._caption(batch), self.semantic)
+        else:
+            semantic = torch.zeros_like(ldm)
+        per_sample = ldm + self.semantic_weight * semantic
+        groups = gate.unflatten(1, (self.hilora.num_groups, -1)).abs().amax(dim=(0, 2))
+        return Losses(
+            total=per_sample.mean(),
+            ldm=ldm.detach().mean(),
+            semantic=semantic.detach().mean(),
+            per_sample=per_sample.detach(),
+            presence=groups.detach(),
+        )
+
+    def _condition(self, batch: Batch) -> TextStates:
+        """Give e^c."""
+        pseudo_words = self.embedder(batch.emotion, batch.image_embeds)
+        return encode_text(
+            self.base.text_encoder, batch.prompt_ids, self._eos, pseudo_words, batch.prompt_start
+        )
+
+    @torch.no_grad()
+    def _caption(self, batch: Batch) -> TextStates:
+        """Give T(c)."""
+        return encode_text(self.base.text_encoder, batch.caption_ids, self._eos)
+
+    def _denoise(self, batch: Batch, hidden: Tensor, gate: Tensor) -> Tensor:
+        """Give L_LDM [B] of the U-Net under the condition `hidden` [B, L, W], routed by `gate`."""
+        dropped = batch.drop_condition[:, None, None]
+        hidden = torch.where(dropped, self.empty_hidden.to(hidden.dtype), hidden)
+        noisy = self._schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+        self.attached.route(gate)
+        unet = self.base.unet
+        dtype = self.base.dtype
+        prediction = unet(noisy.to(dtype), batch.timesteps, encoder_hidden_states=hidden.to(dtype)).sample
+        return denoising_loss(prediction, self._target(batch))
+
+    def _target(self, batch: Batch) -> Tensor:
+        """Give what the U-Net should predict."""
+        if self.base.prediction_type == "epsilon":
+            return batch.noise
+        if self.base.prediction_type == "sample":
+            return batch.latents
+        return self._schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)

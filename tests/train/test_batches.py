@@ -1,0 +1,120 @@
+"""Batches: a pure function of seed, step and position; balanced; what the method says about v and prompts."""
+
+import collections
+
+import pytest
+import torch
+
+from coemogen_train.adapter.condition import PromptIds
+from coemogen_train.errors import DataError
+from coemogen_train.train.batches import BalancedOrder, Batch, BatchMaker, Draws, TrainingItem
+
+NAMES = ("calm", "storm", "dusk")
+# 2, 5 and 9 pictures: an imbalanced set
+ITEMS = [
+    TrainingItem(f"{name}-{i}", emotion, f"a caption of {name} {i}", ("tree", "sea"))
+    for emotion, (name, count) in enumerate(zip(NAMES, (2, 5, 9), strict=True))
+    for i in range(count)
+]
+EMBEDS = torch.randn(len(ITEMS), 4, generator=torch.Generator().manual_seed(0))
+
+
+def latents(sample_id: str, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = torch.full((2, 3, 3), float(len(sample_id)))
+    return (-mean if flip else mean), torch.full((2, 3, 3), 0.5)
+
+
+def encode(prompt: str) -> PromptIds:
+    """One id per character; the pseudo-words start where `{emotion}` stands."""
+    ids = torch.zeros(60, dtype=torch.long)
+    ids[: len(prompt)] = torch.tensor([ord(letter) for letter in prompt], dtype=torch.long)
+    return PromptIds(ids, prompt.find("{emotion}"))
+
+
+def maker(effective_batch: int = 6, **draws) -> BatchMaker:
+    return BatchMaker(ITEMS, NAMES, effective_batch, Draws(**draws), latents, EMBEDS, encode)
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+
+
+def test_any_split_of_an_effective_batch_draws_the_same():
+    settings = {"seed": 3, "flip": True, "content_prompts": 0.5, "v_dropout": 0.3, "condition_dropout": 0.5}
+    whole = maker(**settings).batch(11, range(6))
+    other = maker(**settings)
+    other.batch(2, range(6))  # an other history
+    parts = [other.batch(11, positions) for positions in ([0, 1], [2, 3, 4], [5])]
+    joined = Batch(
+        *(torch.cat(tensors) for tensors in zip(*(vars(part).values() for part in parts), strict=True))
+    )
+    assert equal(whole, joined)
+
+
+def test_seed_step_and_position_draw_different_noise():
+    first = maker(seed=1).batch(0, range(6)).noise
+    assert len({tuple(noise.flatten().tolist()) for noise in first}) == 6
+    assert not torch.equal(first, maker(seed=2).batch(0, range(6)).noise)
+    assert not torch.equal(first, maker(seed=1).batch(1, range(6)).noise)
+
+
+def test_order_is_balanced_and_epochs_are_whole():
+    order = BalancedOrder(ITEMS, NAMES, seed=5)
+    drawn = [order.index(i) for i in range(3 * 45)]
+    assert collections.Counter(ITEMS[i].emotion for i in drawn) == {0: 45, 1: 45, 2: 45}
+    for emotion, count in enumerate((2, 5, 9)):
+        own = [i for i in drawn if ITEMS[i].emotion == emotion]
+        epochs = [own[k : k + count] for k in range(0, 45 - 45 % count, count)]
+        assert all(len(set(epoch)) == count for epoch in epochs)
+        assert len(set(map(tuple, epochs))) > 1
+    assert [BalancedOrder(ITEMS, NAMES, seed=5).index(i) for i in reversed(range(135))][::-1] == drawn
+
+
+def test_an_emotion_without_pictures_is_a_mistake():
+    with pytest.raises(DataError, match="dusk"):
+        BalancedOrder([item for item in ITEMS if item.emotion != 2], NAMES, seed=0)
+
+
+def test_latents_are_a_sample_of_the_posterior_apart_from_the_noise():
+    made = maker(600)
+    means = torch.tensor([float(len(name)) for name in made.sample_ids(0)])[:, None, None, None]
+    batch = made.batch(0, range(600))
+    drawn = (batch.latents - means) / 0.5
+    assert abs(float(drawn.mean())) < 0.03 and abs(float(drawn.std()) - 1) < 0.03
+    assert abs(float((drawn * batch.noise).mean())) < 0.03  # independent of the noise
+
+
+def test_flips_take_the_flipped_latents():
+    flipped = maker(600, flip=True).batch(0, range(600)).latents.mean((1, 2, 3)) < 0
+    assert 0.4 < float(flipped.float().mean()) < 0.6
+    assert not (maker(600, flip=False).batch(0, range(600)).latents.mean((1, 2, 3)) < 0).any()
+
+
+def test_content_prompts_come_with_the_mean_of_the_emotion():
+    made = maker(300, content_prompts=0.3, seed=1)
+    batch = made.batch(0, range(300))
+    in_prompt = (batch.prompt_ids != encode("{emotion}").input_ids).any(1)
+    assert 0.2 < float(in_prompt.float().mean()) < 0.4
+    means = torch.stack([EMBEDS[[i.emotion == e for i in ITEMS]].mean(0) for e in range(3)])
+    is_mean = (batch.image_embeds - batch.emotion @ means).abs().amax(1) < 1e-6
+    assert torch.equal(is_mean, in_prompt)
+    assert set(batch.prompt_start[in_prompt].tolist()) == {0, len("tree, sea, ")}
+    captions = torch.stack([encode(made.items[made._item(0, p)[0]].caption).input_ids for p in range(300)])
+    assert torch.equal(batch.caption_ids, captions)  # the loss's target stays the caption
+
+
+def test_shares_are_kept():
+    batch = maker(1000, v_dropout=0.2, condition_dropout=0.1).batch(0, range(1000))
+    means = maker().emotion_means
+    is_mean = (batch.image_embeds - batch.emotion @ means).abs().amax(1) < 1e-6
+    assert 0.15 < float(is_mean.float().mean()) < 0.25
+    assert 0.07 < float(batch.drop_condition.float().mean()) < 0.13
+    assert (
+        batch.timesteps.min() >= 0 and batch.timesteps.max() < 1000 and batch.timesteps.unique().numel() > 500
+    )
+
+
+def test_sample_ids_name_the_batch():
+    ids = maker(12).sample_ids(4)
+    emotions = maker(12).batch(4, range(12)).emotion.argmax(1).tolist()
+    assert [NAMES.index(name.split("-")[0]) for name in ids] == emotions
