@@ -1,0 +1,140 @@
+"""Pictures from an adapter: emotion rows to conditions, conditions to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..adapter.condition import at_intensity, encode_text, plain_prompt, prompt_ids
+from ..errors import AdapterError
+from .model import BaseModel
+from .sampling import Progress, SamplingSettings, generate_images, noise_seeds
+
+if TYPE_CHECKING:
+    from ..adapter.file import Adapter
+
+# Rows per pass of the text encoder, so that a thousand pictures' conditions need no more memory than these.
+_TEXT_BATCH = 32
+
+
+@torch.no_grad()
+def encode_prompts(base: BaseModel, prompts: Sequence[str]) -> Tensor:
+    """The text encoder's states [n, L, W] of plain prompts, float32 on the CPU: the base model's own conditions."""
+    rows = []
+    for start in range(0, len(prompts), _TEXT_BATCH):
+        ids = [prompt_ids(base.tokenizer, prompt, 0, base.max_length).input_ids for prompt in prompts[start:][:_TEXT_BATCH]]
+        states = encode_text(base.text_encoder, torch.stack(ids).to(base.device), base.tokenizer.eos_token_id)
+        rows.append(states.hidden.float().cpu())
+    return torch.cat(rows) if rows else torch.empty(0, base.max_length, base.width)
+
+
+@torch.no_grad()
+def emotion_conditions(
+    base: BaseModel,
+    adapter: Adapter,
+    emotion_rows: Tensor,
+    image_embeds: Tensor,
+    prompt: str = "{emotion}",
+    intensity: float = 1.0,
+    negative_prompt: str = "",
+) -> tuple[Tensor, Tensor]:
+    """What the U-Net listens to, for each picture, and what guidance leads away from.
+
+    Args:
+        emotion_rows: [n, E], weights of the emotions.
+        image_embeds: [n, V], unnormalised: a picture's, or drawn from the adapter's Gaussians.
+        prompt: text in which "{emotion}" is the place of the pseudo-words.
+        intensity: t; 0 is the prompt without the pseudo-words, 1 as trained, beyond 1 extrapolates.
+
+    Returns:
+        (prompt_embeds [n, L, W], negative_embeds [1, L, W]), float32 on the CPU.
+
+    Raises:
+        UserError: the adapter does not fit the base, or the prompt names the place twice.
+    """
+    check_fits(base, adapter)
+    negative = encode_prompts(base, [negative_prompt])
+    plain = encode_prompts(base, [plain_prompt(prompt)])
+    places = prompt_ids(base.tokenizer, prompt, adapter.info.tokens, base.max_length)
+    embedder = adapter.embedder.to(base.device)
+    rows = []
+    for start in range(0, len(emotion_rows), _TEXT_BATCH):
+        emotion = emotion_rows[start : start + _TEXT_BATCH].to(base.device, torch.float32)
+        embeds = image_embeds[start : start + _TEXT_BATCH].to(base.device, torch.float32)
+        states = encode_text(
+            base.text_encoder,
+            places.input_ids.to(base.device).expand(len(emotion), -1),
+            base.tokenizer.eos_token_id,
+            embedder(emotion, embeds),
+            torch.full((len(emotion),), places.start, device=base.device),
+        )
+        rows.append(at_intensity(plain.expand(len(emotion), -1, -1), states.hidden.float().cpu(), intensity))
+    return (torch.cat(rows) if rows else plain[:0]), negative
+
+
+@torch.no_grad()
+def generate_from_adapter(
+    base: BaseModel,
+    adapter: Adapter,
+    emotion_rows: Tensor,
+    seed: int,
+    settings: SamplingSettings,
+    prompt: str = "{emotion}",
+    intensity: float = 1.0,
+    truncation: float = 1.0,
+    emotion_strength: float = 1.0,
+    polarity_strength: float = 1.0,
+    image_embeds: Tensor | None = None,
+    negative_prompt: str = "",
+    progress: Progress | None = None,
+) -> list[Image.Image]:
+    """Draw one picture per row of `emotion_rows` [n, E].
+
+    Picture i has seed + i for its image embedding and for its noise (`noise_seeds`), so that pictures do not
+    depend on how many are drawn together.
+
+    Args:
+        truncation: spread of the drawn image embeddings; 0 gives the Gaussians' means.
+        emotion_strength, polarity_strength: factors on the two kinds of HiLoRA; both 0 is the bare U-Net.
+        image_embeds: [n, V] to be used instead of drawn ones.
+
+    Raises:
+        UserError: the adapter does not fit the base; see also `sample_latents`.
+    """
+    if image_embeds is None:
+        image_embeds = adapter.gaussians.sample(emotion_rows, seed, truncation)
+    conditions = emotion_conditions(
+        base, adapter, emotion_rows, image_embeds, prompt, intensity, negative_prompt
+    )
+    hilora = adapter.hilora.to(base.device)
+    gates = hilora.gate(emotion_rows, emotion_strength, polarity_strength)
+    if emotion_strength == 0 and polarity_strength == 0:
+        gates = None  # not zeros: nothing at all is added, and the bare U-Net it is, bit for bit
+    with hilora.attach(base.unet) as attached:
+        seeds = noise_seeds(seed, len(emotion_rows))
+        return generate_images(base, *conditions, seeds, settings, gates, attached, progress)
+
+
+def check_fits(base: BaseModel, adapter: Adapter, path: Path | None = None) -> None:
+    """Refuse an adapter that was trained on another kind of base, before anything is computed.
+
+    Raises:
+        AdapterError: one sentence that names both sides.
+    """
+    trained, where = adapter.info.base, f"{path}: " if path is not None else ""
+    pairs = (
+        ("architecture", trained.architecture, base.architecture),
+        ("prediction type", trained.prediction_type, base.prediction_type),
+        ("text width", trained.cross_attention_dim, base.cross_attention_dim),
+    )
+    for what, wanted, found in pairs:
+        if wanted != found:
+            raise AdapterError(
+                f"{where}the adapter was trained on a base of {what} {wanted}, but {base.name} has {found}: "
+                f"use a base like {trained.name}."
+            )

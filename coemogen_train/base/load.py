@@ -1,0 +1,211 @@
+"""Base models as users have them: a diffusers folder, a Hugging Face id, or one checkpoint file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from .model import BaseModel, architecture_of, freeze
+from .tokenizer import read_tokenizer
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def toyworld_weights() -> Path:
+    """The folder of the bundled miniature's weights: `base` and `clip` inside."""
+    return Path(__file__).resolve().parents[1] / "toyworld" / "weights"
+
+
+def load_base(spec: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BaseModel:
+    """Load a base model, frozen and in evaluation mode.
+
+    Args:
+        spec: "toy"; a diffusers folder; a Stable Diffusion 1.5 checkpoint in one .safetensors or .ckpt file
+            (read with no network, .ckpt as plain weights only); or a Hugging Face id, "owner/name".
+        device, dtype: where and how the weights are kept; float32 unless a GPU's memory says otherwise.
+
+    Raises:
+        UserError: nothing is there, or it is no base model that can be used.
+    """
+    path = toyworld_weights() / "base" if str(spec) == "toy" else Path(spec)
+    if path.is_dir():
+        name = str(spec) if str(spec) == "toy" else path.resolve().name
+        return load_folder(path, device, dtype, name)
+    if path.is_file():
+        from .single_file import load_single_file
+
+        return load_single_file(path, device, dtype)
+    if looks_like_hub_id(str(spec)):
+        return load_folder(download(str(spec), [f"{part}/*" for part in _PARTS]), device, dtype, str(spec))
+    raise UserError(
+        f"{path}: there is no base model here: give a diffusers folder, a checkpoint file (.safetensors), "
+        "a Hugging Face id such as owner/name, or 'toy'."
+    )
+
+
+def load_folder(folder: Path, device: str | torch.device, dtype: torch.dtype, name: str) -> BaseModel:
+    """Load a diffusers folder: `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` inside.
+
+    Raises:
+        UserError: a part is missing, incomplete, or of another kind of model.
+    """
+    import diffusers
+
+    _check_folder(folder)
+    with quiet_loading():
+        unet = _read_part(diffusers.UNet2DConditionModel, folder / "unet")
+        vae = _read_part(diffusers.AutoencoderKL, folder / "vae")
+        text_encoder = _read_part(_text_encoder_class(folder), folder / "text_encoder")
+        tokenizer = read_tokenizer(folder / "tokenizer")
+    base = BaseModel(
+        unet=freeze(unet, device, dtype),
+        vae=freeze(vae, device, dtype),
+        text_encoder=freeze(text_encoder, device, dtype),
+        tokenizer=tokenizer,
+        scheduler_config=read_json(folder / "scheduler" / "scheduler_config.json"),
+        name=name,
+        architecture=architecture_of(unet.config),
+    )
+    check_widths(base, folder)
+    tokenizer.model_max_length = base.max_length
+    return base
+
+
+def check_widths(base: BaseModel, path: Path) -> None:
+    """Refuse parts that do not belong together.
+
+    Raises:
+        UserError: the text encoder's width is not the one that the U-Net listens to, or its vocabulary is
+            smaller than the tokenizer's.
+    """
+    if base.width != base.cross_attention_dim:
+        raise UserError(
+            f"{path}: the text encoder is {base.width} wide but the U-Net listens to {base.cross_attention_dim}: "
+            "the parts are of different models; use a base with one CLIP text encoder, as Stable Diffusion 1.5."
+        )
+    vocabulary = int(base.text_encoder.config.vocab_size)
+    if len(base.tokenizer) > vocabulary:
+        raise UserError(
+            f"{path}: the tokenizer has {len(base.tokenizer)} tokens but the text encoder knows {vocabulary}: "
+            "the parts are of different models; give a complete one."
+        )
+
+
+def looks_like_hub_id(spec: str) -> bool:
+    """Whether `spec` has the form owner/name, and not that of a file or folder that is missing."""
+    parts = spec.split("/")
+    plain = all(part and part.strip(".") and "\\" not in part and ":" not in part for part in parts)
+    return len(parts) == 2 and plain and not spec.lower().endswith(CHECKPOINT_SUFFIXES)
+
+
+def download(repo_id: str, patterns: list[str]) -> Path:
+    """The local folder of a Hugging Face repository, downloaded if it is not in the cache.
+
+    Raises:
+        UserError: there is no such repository, no permission, or no network.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=[*patterns, "*.json", "*.txt"]))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"{repo_id}: this folder does not exist, nor could it be had from Hugging Face under that id: "
+            "correct the path, or see to the network, the id and your access token."
+        ) from error
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep the progress bars of diffusers and transformers, one per part, out of our own output."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, was_shown in zip(libraries, shown, strict=True):
+            if was_shown:
+                library.enable_progress_bar()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: this file is missing or is no JSON: complete the model's folder.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: this file does not hold a configuration: complete the model's folder.")
+    return content
+
+
+def read_pretrained(model_class: Any, folder: Path) -> Any:
+    """`model_class.from_pretrained` of a local folder, where a weight that is missing is an error.
+
+    (The libraries would start it at random, with a warning, and the pictures would be noise.)
+
+    Raises:
+        UserError: the folder's weights cannot be read, do not fit its config, or are incomplete.
+    """
+    try:
+        model, report = model_class.from_pretrained(str(folder), local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{folder}: the weights here cannot be loaded ({reason}): get the model anew.") from error
+    missing = sorted(report.get("missing_keys", ())) + sorted(map(str, report.get("mismatched_keys", ())))
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} weights are missing or of another size, the first is '{missing[0]}': "
+            "get the model anew."
+        )
+    return model
+
+
+def _read_part(model_class: Any, folder: Path) -> Any:
+    # float32 whatever the files hold: transformers 5 would keep float16, transformers 4 would not.
+    return read_pretrained(model_class, folder).to(torch.float32)
+
+
+def _check_folder(folder: Path) -> None:
+    if (folder / "text_encoder_2").is_dir():
+        raise UserError(
+            f"{folder}: this model has two text encoders (Stable Diffusion XL or a relative of it), "
+            "which is not supported: use a base with one, as Stable Diffusion 1.5."
+        )
+    missing = [part for part in _PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise UserError(
+            f"{folder}: this is no diffusers folder, it lacks {', '.join(missing)}: give the folder that holds "
+            f"{', '.join(_PARTS)}."
+        )
+    kind = read_json(folder / "unet" / "config.json").get("_class_name", "UNet2DConditionModel")
+    if kind != "UNet2DConditionModel":
+        raise UserError(f"{folder}: its denoiser is a {kind}, not a U-Net: use a base as Stable Diffusion 1.5.")
+
+
+def _text_encoder_class(folder: Path) -> Any:
+    import transformers
+
+    names = read_json(folder / "text_encoder" / "config.json").get("architectures") or ["CLIPTextModel"]
+    if names[0] not in ("CLIPTextModel", "CLIPTextModelWithProjection"):
+        raise UserError(
+            f"{folder}: its text encoder is a {names[0]}, not CLIP's: use a base as Stable Diffusion 1.5."
+        )
+    return getattr(transformers, names[0])
