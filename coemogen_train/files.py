@@ -1,7 +1,8 @@
 """Files that are whole or absent: atomic writes, content hashes, canonical JSON. Standard library only.
 
-"Nothing is ever half-written under its final name" rests on this module: everything is first written to a part
-file in the same folder (a rename across folders may be a copy), flushed to the disk, then renamed over the target.
+"Nothing is ever half-written under its final name" rests on this module: everything is first written to a
+part file in the same folder (a rename across folders may be a copy), flushed to the disk, then renamed over
+the target.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     path: the final name. Missing parent folders are made.
     Yields: a path in the same folder with the same suffix, at which nothing exists yet; the block creates it.
-    Raises: whatever the block raises, after removing the part file; FileNotFoundError if the block wrote nothing.
-    A killed process leaves its part file behind: `sweep_parts` removes those.
+    Raises: whatever the block raises, after removing the part file; FileNotFoundError if the block wrote
+    nothing. A killed process leaves its part file behind: `sweep_parts` removes those.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,8 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 def sweep_parts(folder: str | Path) -> int:
     """Remove part files that killed writers left in `folder` (not below it) and return how many there were.
 
-    To be called only by the folder's one writer, before it starts: the part file of a live writer would go too.
+    To be called only by the folder's one writer, before it starts: the part file of a live writer would go
+    too.
     """
     swept = 0
     for part in Path(folder).glob(f"{PART_PREFIX}*"):
@@ -78,7 +80,8 @@ def sha256_file(path: str | Path) -> str:
 
 
 def canonical_json(value: object) -> str:
-    """Return the one JSON text of `value`: sorted keys, no spaces, characters as they are, no NaN or infinity.
+    """Return the one JSON text of `value`: sorted keys, no spaces, characters as they are, no NaN or
+    infinity.
 
     Raises: ValueError for NaN and infinities, TypeError for what JSON cannot hold.
     """
@@ -92,7 +95,7 @@ def _flush_file(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system allows opening a folder (not on Windows)."""
+    """Make the rename survive a power cut, where the system allows opening a folder (not on Windows)."""
     if os.name == "nt":
         return
     with suppress(OSError):

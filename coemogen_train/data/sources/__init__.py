@@ -1,0 +1,42 @@
+"""The formats that `prepare` reads, a module each; a new one is a `Source` and a line in `SOURCES`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import DataError
+from ..samples import SET_FILE
+from .folder import FOLDER
+from .record import Record, Source, SourceContext
+from .table import TABLE
+
+SOURCES: tuple[Source, ...] = (TABLE, FOLDER)
+"""In the order in which they are asked whether a path is theirs."""
+
+__all__ = ["FOLDER", "SOURCES", "TABLE", "Record", "Source", "SourceContext", "detect_source"]
+
+
+def detect_source(path: Path, kind: str | None = None) -> Source:
+    """Return the format of `path`, recognised by itself or named by `kind`.
+
+    Raises: DataError when nothing is there, `kind` is unknown, or nothing recognises it.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist: give a folder with one subfolder per emotion, or a table of images."
+        )
+    if (path / SET_FILE).is_file():
+        raise DataError(
+            f"{path} is a training set already: give the folder or table that it should be made from."
+        )
+    names = {source.name: source for source in SOURCES}
+    if kind is not None:
+        if kind not in names:
+            raise DataError(f"there is no source format {kind!r}: choose one of {', '.join(names)}.")
+        return names[kind]
+    for source in SOURCES:
+        if source.detects(path):
+            return source
+    raise DataError(
+        f"{path} is neither a folder of pictures nor a table that can be read (.csv, .tsv, .jsonl, .parquet)."
+    )
