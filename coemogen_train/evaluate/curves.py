@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .markup import Html, tag
 
 WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 16, 44
+LEFT, RIGHT, TOP, BOTTOM = 72, 14, 16, 44
 MOST_POINTS = 400
 Point = tuple[float, float]
 
@@ -98,13 +98,13 @@ def tracks_plot(tracks: Sequence[Track], x_name: str, y_name: str) -> Html:
         marks.append(_path(placed, f"thick {colour}"))
         for (x, y), (_, _, label) in zip(placed, track.points, strict=True):
             marks.append(tag("circle", cx=_n(x), cy=_n(y), r=4, class_=f"dot {colour}"))
-            marks.append(tag("text", label, x=_n(x + 8), y=_n(y - 7), class_="mark"))
+            marks.append(tag("text", label, x=_n(x + 8), y=_n(y + 14), class_="mark"))
     return _figure(f"{y_name} against {x_name}", frame, x_name, y_name, marks)
 
 
 def interval_mark(value: float, low: float | None, high: float | None, kind: str) -> Html:
     """A dot with whiskers on a scale from 0 to 1, for a cell of a table."""
-    width, middle = 120, 9
+    width, middle = 160, 9
 
     def place(share: float) -> float:
         return 4 + (width - 8) * min(1.0, max(0.0, share))
@@ -114,7 +114,7 @@ def interval_mark(value: float, low: float | None, high: float | None, kind: str
         marks.append(
             tag("line", x1=_n(place(low)), x2=_n(place(high)), y1=middle, y2=middle, class_="whisker")
         )
-    marks.append(tag("circle", cx=_n(place(value)), cy=middle, r=4, class_="dot"))
+    marks.append(tag("circle", cx=_n(place(value)), cy=middle, r=3.5, class_="dot"))
     return tag(
         "svg",
         marks,

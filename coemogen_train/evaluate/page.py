@@ -168,7 +168,7 @@ def _guidance(report: DemoReport) -> Html | None:
         tag("h2", "Accuracy against variety"),
         tag(
             "figure",
-            tag("div", plot, tag("ul", legend, class_="legend"), class_="panel"),
+            tag("div", plot, tag("ul", legend, class_="legend"), class_="panel alone"),
             tag("figcaption", guidance_caption(), class_="caption"),
         ),
     )
@@ -206,7 +206,7 @@ def _heat_table(confusion: Confusion) -> Html:
 
 def _heat_cell(share: float, count: int, right: bool) -> Html:
     classes = " ".join(
-        name for name, on in (("right", right), ("hot", share > 0.55), ("none", count == 0)) if on
+        name for name, on in (("right", right), ("hot", share > 0.72), ("none", count == 0)) if on
     )
     return tag("td", count, class_=classes or None, style=f"--share:{share:.3f}")
 

@@ -49,7 +49,7 @@ class SheetStyle:
     group_gap: int = 24
     polarity_gap: int = 18
     margin: int = 36
-    label_width: int = 190
+    label_width: int = 210
     crisp: bool = False
 
 
@@ -74,7 +74,7 @@ def sample_sheet(
         raise ValueError(f"every row needs one group of pictures for each of the {len(columns)} columns")
     counts = [max(1, *(len(row.pictures[c]) for row in rows)) for c in range(len(columns))]
     lefts, right = _column_edges(counts, style)
-    header = 84 if any(column.subtitle for column in columns) else 62
+    header = 86 if any(column.subtitle for column in columns) else 62
     tops, bottom = _row_edges(rows, header, style)
     sheet = Image.new("RGB", (right + style.margin, bottom + style.margin), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -125,10 +125,10 @@ def _tints(rows: Sequence[SheetRow]) -> dict[str, tuple[int, int, int]]:
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, column: SheetColumn, left: int, width: int, top: int) -> None:
-    _draw_fitted(draw, (left, top), column.title, 26, INK, width)
+    _draw_fitted(draw, (left, top), column.title, 30, INK, width)
     if column.subtitle:
-        _draw_fitted(draw, (left, top + 36), column.subtitle, 17, FAINT_INK, width)
-    line = top + (72 if column.subtitle else 48)
+        _draw_fitted(draw, (left, top + 40), column.subtitle, 20, FAINT_INK, width)
+    line = top + (74 if column.subtitle else 48)
     draw.line((left, line, left + width - 1, line), fill=HAIRLINE, width=2)
 
 
@@ -138,8 +138,8 @@ def _draw_label(
     middle = top + style.picture // 2
     draw.rectangle((style.margin, top, style.margin + 4, top + style.picture - 1), fill=tint)
     left, width = style.margin + 18, style.label_width - 30
-    _draw_fitted(draw, (left, middle - 25), row.emotion, 24, INK, width)
-    _draw_fitted(draw, (left, middle + 7), row.polarity, 16, FAINT_INK, width)
+    _draw_fitted(draw, (left, middle - 28), row.emotion, 28, INK, width)
+    _draw_fitted(draw, (left, middle + 8), row.polarity, 19, FAINT_INK, width)
 
 
 def _draw_cell(
