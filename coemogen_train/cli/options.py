@@ -1,0 +1,42 @@
+"""Options that several commands share, each spelt once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Read by `program.run`, which prints a command's answer.
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, logs elsewhere.")]
+SetFolder = Annotated[Path, typer.Argument(metavar="SET", help="A set made by prepare.", show_default=False)]
+Base = Annotated[
+    str, typer.Option(help="Base model: diffusers folder, Hugging Face id, .safetensors checkpoint, or toy.")
+]
+_VISION = typer.Option(help="CLIP: folder, Hugging Face id, open_clip name, clip_vision file, or toy.")
+Vision = Annotated[str, _VISION]
+OptionalVision = Annotated[str | None, _VISION]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes the first that is there.")]
+
+
+def pick_device(name: str) -> str:
+    """The device to compute on.
+
+    Raises: UserError when this machine does not have it.
+    """
+    import torch
+
+    from ..errors import UserError
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"--device {name}: this machine cannot compute there ({reason}): try --device cpu."
+        ) from None
+    return name

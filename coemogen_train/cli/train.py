@@ -1,0 +1,53 @@
+"""`train`: from a set to an adapter file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .answer import Answer
+from .options import Json
+
+
+def train(
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE.toml", help="Settings, or the name of a preset: toy, sd15.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of the run; wins over the settings' `out`.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting that wins over the file's."),
+    ] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Train an adapter; Ctrl-C finishes the step and saves, and --resume goes on as if nothing had been.
+
+    Leaves adapter.safetensors, checkpoints, sample sheets and the history of the losses in RUN.
+
+    \b
+    Example: coemogen_train train --config sd15 --set set=sets/mine --out runs/mine
+    """
+    from ..train.config import load_config
+    from ..train.loop import train as train_adapter
+    from ..train.signals import TrainingInterrupted
+
+    # In quotes, so that a folder called 7 or none stays a folder.
+    folder = [] if out is None else [f"out={json.dumps(str(out))}"]
+    chosen = load_config(config, [*(settings or ()), *folder])
+    try:
+        result = train_adapter(chosen, resume=resume)
+    except TrainingInterrupted as stop:
+        print(f"coemogen_train: {stop}", file=sys.stderr)
+        return Answer({"error": str(stop), "step": stop.step, "checkpoint": stop.checkpoint}, code=130)
+    told = f"{result.steps} steps, {result.skipped} of them skipped, in {result.seconds:.0f} s."
+    return Answer(asdict(result), [told, f"The adapter is {result.adapter}."])
