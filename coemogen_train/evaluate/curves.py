@@ -104,7 +104,7 @@ def tracks_plot(tracks: Sequence[Track], x_name: str, y_name: str) -> Html:
 
 def interval_mark(value: float, low: float | None, high: float | None, kind: str) -> Html:
     """A dot with whiskers on a scale from 0 to 1, for a cell of a table."""
-    width, middle = 160, 9
+    width, middle = 132, 9
 
     def place(share: float) -> float:
         return 4 + (width - 8) * min(1.0, max(0.0, share))

@@ -85,4 +85,4 @@ def test_interval_mark_is_ordered_and_clipped_to_its_scale() -> None:
     svg = interval_mark(0.5, -0.2, 1.4, "ours")
     low, high = re.findall(r'x1="([\d.]+)" x2="([\d.]+)"', svg)[1]
     dot = re.findall(r'cx="([\d.]+)"', svg)[0]
-    assert 0 <= float(low) < float(dot) < float(high) <= 160
+    assert 0 <= float(low) < float(dot) < float(high) <= 132
