@@ -3,6 +3,7 @@
 The nodes come in a later release: until then the pack loads and offers none.
 """
 
-if __package__:  # pytest imports this file by its path, with no package around it: then there is no door to open
+# pytest imports this file by its path, with no package around it: then there is no door to open.
+if __package__:
     NODE_CLASS_MAPPINGS: dict[str, type] = {}
     __all__ = ["NODE_CLASS_MAPPINGS"]
