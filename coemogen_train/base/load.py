@@ -164,9 +164,11 @@ def read_pretrained(model_class: Any, folder: Path) -> Any:
     Raises:
         UserError: the folder's weights cannot be read, do not fit its config, or are incomplete.
     """
+    from safetensors import SafetensorError
+
     try:
         model, report = model_class.from_pretrained(str(folder), local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{folder}: the weights here cannot be loaded ({reason}): get the model anew.") from error
     missing = sorted(report.get("missing_keys", ())) + sorted(map(str, report.get("mismatched_keys", ())))
@@ -180,7 +182,7 @@ def read_pretrained(model_class: Any, folder: Path) -> Any:
 
 def _read_part(model_class: Any, folder: Path) -> Any:
     # float32 whatever the files hold: transformers 5 would keep float16, transformers 4 would not.
-    return read_pretrained(model_class, folder).to(torch.float32)
+    return torch.nn.Module.to(read_pretrained(model_class, folder), torch.float32)
 
 
 def _check_folder(folder: Path) -> None:

@@ -31,10 +31,10 @@ class BaseModel:
         architecture: see `architecture_of`.
     """
 
-    unet: Any
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
+    unet: Any = field(repr=False)
+    vae: Any = field(repr=False)
+    text_encoder: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
     scheduler_config: dict[str, Any]
     name: str
     architecture: str
@@ -139,7 +139,8 @@ def architecture_of(unet_config: Mapping[str, Any]) -> str:
 
 def freeze(module: nn.Module, device: torch.device | str, dtype: torch.dtype) -> Any:
     """Put a pretrained part where it is needed, in evaluation mode and without gradients of its own."""
-    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    # nn.Module's own `to`: diffusers' warns of float32 parts that these models do not have.
+    return nn.Module.to(module, device=device, dtype=dtype).eval().requires_grad_(False)
 
 
 def module_fingerprint(module: nn.Module, extra: Mapping[str, Any] | None = None) -> str:

@@ -85,12 +85,12 @@ class ClipEncoder:
     """
 
     name: str
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     image_width: int
     text_width: int | None
-    transform: Callable[[Image.Image], Tensor]
-    embed_pixels: Callable[[Tensor], Tensor]
-    embed_texts: Callable[[list[str]], Tensor] | None
+    transform: ImageTransform
+    embed_pixels: Callable[[Tensor], Tensor] = field(repr=False)
+    embed_texts: Callable[[list[str]], Tensor] | None = field(repr=False)
     _fingerprint: str | None = field(default=None, repr=False)
 
     @property
