@@ -2,7 +2,7 @@
 
 transformers' CLIP text models refuse `inputs_embeds`, keep their layers at different places from version to
 version, and pool SD 1.5's outputs at the largest id. So ordinary ids hold the places, a hook on the input
-embedding swaps the rows, and the pooling at EOS is our own: nothing here depends on where a version keeps what.
+embedding swaps the rows, and the pooling at EOS is our own: where a version keeps what does not matter here.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def prompt_ids(tokenizer: Any, prompt: str, tokens: int, length: int | None = No
         tokens: N, the number of pseudo-words.
         length: L, positions of the text encoder; None: the tokenizer's model_max_length.
 
-    A prompt that is too long loses words at the end, those after the pseudo-words first, the pseudo-words never.
+    A prompt that is too long loses its last words, those after the pseudo-words first; never the pseudo-words.
 
     Raises:
         UserError: more than one "{emotion}".
@@ -104,7 +104,7 @@ def prompt_ids(tokenizer: Any, prompt: str, tokens: int, length: int | None = No
 
 
 def plain_prompt(prompt: str) -> str:
-    """The prompt without its pseudo-words, which is what intensity 0 shows: no "{emotion}", no comma left over."""
+    """The prompt without its pseudo-words, as intensity 0 shows it: no "{emotion}", no comma left over."""
     text = re.sub(r"\s+", " ", prompt.replace(EMOTION_MARK, " "))
     text = re.sub(r"\s*,(\s*,)+", ",", text)
     return re.sub(r"\s+([,.;:!?])", r"\1", text).strip(" ,") if EMOTION_MARK in prompt else prompt
@@ -143,7 +143,7 @@ def vocabulary_row_norm(text_encoder: nn.Module) -> float:
 
 
 def at_intensity(plain: Tensor, with_emotion: Tensor, intensity: float) -> Tensor:
-    """plain + t (with_emotion - plain), for the encodings [B, L, W] of a prompt without and with pseudo-words.
+    """plain + t (with_emotion - plain), of a prompt's encodings [B, L, W] without and with pseudo-words.
 
     t = 0 is `plain` bit for bit and t = 1 `with_emotion` bit for bit; beyond 1 extrapolates.
     """
@@ -160,9 +160,8 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _input_embedding(text_encoder: nn.Module) -> nn.Embedding:
-    embedding = text_encoder.get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding)  # noqa: S101  a promise of transformers, for the type checker
-    return embedding
+    model: Any = text_encoder  # get_input_embeddings is transformers', unknown to nn.Module
+    return model.get_input_embeddings()
 
 
 @contextmanager

@@ -17,10 +17,10 @@ class VisualPerceptionEncoder(nn.Module):
         visual_tokens: K, the number of tokens that v is projected to.
         row_norm: mean length of the text encoder's vocabulary rows (`condition.vocabulary_row_norm`).
 
-    CoEmoGen (arXiv 2508.03535) gives the attention alone. With one pooled v there is one key, the softmax is 1,
-    the output no longer depends on e, and the mapper gets no gradient at all. So, of our own, v is first
-    projected to K tokens, the block has a residual path, and a norm whose gain starts at the size of the
-    vocabulary's rows: a plain LayerNorm gives rows of length sqrt(W), 28 for W = 768, where CLIP's are near 0.4.
+    CoEmoGen (arXiv 2508.03535) gives the attention alone. With one pooled v there is one key, the softmax is
+    1, the output no longer depends on e, and the mapper gets no gradient at all. So, of our own, v is first
+    projected to K tokens, and the block has a residual path and a norm whose gain starts at the size of the
+    vocabulary's rows: a plain LayerNorm gives rows of length sqrt(W), 28 for W = 768; CLIP's are near 0.4.
     """
 
     def __init__(self, width: int, vision_width: int, visual_tokens: int = 4, row_norm: float = 1.0) -> None:
@@ -35,7 +35,7 @@ class VisualPerceptionEncoder(nn.Module):
         nn.init.constant_(self.norm.weight, row_norm / math.sqrt(width))
 
     def forward(self, descriptor: Tensor, image_embeds: Tensor) -> Tensor:
-        """The pseudo-words e^v [B, N, W] of `descriptor` e [B, N, W] and unnormalised `image_embeds` v [B, V]."""
+        """The pseudo-words e^v [B, N, W] of `descriptor` e [B, N, W] and `image_embeds` v [B, V]."""
         visual = self.to_tokens(image_embeds).unflatten(1, (self.visual_tokens, self.width))  # [B, K, W]
         query, key, value = self.to_q(descriptor), self.to_k(visual), self.to_v(visual)
         attention = torch.softmax(query @ key.transpose(1, 2) / math.sqrt(self.width), dim=-1)  # [B, N, K]

@@ -1,10 +1,11 @@
 """Fitting the Gaussian clusters: one per emotion as in the paper, or several that find an emotion's stories.
 
-One Gaussian per emotion is scikit-learn's Ledoit-Wolf estimate (or plain variances, EmoGen's form). Several are a
-mixture discriminant analysis (Hastie and Tibshirani 1996): the emotion of every picture is known, its story is
-not, and all stories of all emotions share one covariance W while they are being found. A story has fewer pictures
-than an embedding has numbers, so its own covariance cannot be estimated from them alone; W can, from all
-pictures together. At the end each story's covariance is drawn towards W, by its number of pictures:
+One Gaussian per emotion is scikit-learn's Ledoit-Wolf estimate (or plain variances, EmoGen's form). Several
+are a mixture discriminant analysis (Hastie and Tibshirani 1996): the emotion of every picture is known, its
+story is not, and all stories of all emotions share one covariance W while they are being found. A story has
+fewer pictures than an embedding has numbers, so its own covariance cannot be estimated from them alone; W
+can, from all pictures together. At the end each story's covariance is drawn towards W, the less the more
+pictures it has:
 
     C_k = (N_k S_k + nu W) / (N_k + nu)
 
@@ -58,14 +59,14 @@ def fit_gaussians(
         labels: [n], int64, the index of each picture's emotion.
         num_emotions: E.
         covariance: "full", or "diagonal" (EmoGen's form).
-        components: 1 is the paper's single Gaussian; a larger number is lowered where an emotion has fewer than
-            5 pictures for each; "auto" chooses 1 to 12 for each emotion by the likelihood of held-out pictures.
-            `EmotionGaussians.components` says what came of it.
+        components: 1 is the paper's single Gaussian; a larger number is lowered where an emotion has fewer
+            than 5 pictures for each; "auto" chooses 1 to 12 for each emotion by the likelihood of held-out
+            pictures. `EmotionGaussians.components` says what came of it.
         seed: of the random starts; equal input and seed give equal Gaussians.
 
     Raises:
-        DataError: an emotion without pictures, embeddings that are not finite or too large for half precision,
-            or all emotions with one picture only, which leaves nothing to measure a spread on.
+        DataError: an emotion without pictures, embeddings that are not finite or too large for half
+            precision, or all emotions with one picture only, which leaves nothing to measure a spread on.
     """
     import numpy as np
     from threadpoolctl import threadpool_limits
@@ -110,17 +111,21 @@ class _Clusters:
 
         width = x.shape[1]
         terms = np.empty((len(x), len(self.weights)))
-        for k, (weight, mean, covariance) in enumerate(zip(self.weights, self.means, self.covariances, strict=True)):
+        for k, (weight, mean, covariance) in enumerate(
+            zip(self.weights, self.means, self.covariances, strict=True)
+        ):
             factor = np.linalg.cholesky(covariance)
             z = solve_triangular(factor, (x - mean).T, lower=True, check_finite=False)
             log_det = np.log(np.diag(factor)).sum()
-            terms[:, k] = np.log(weight) - 0.5 * (z**2).sum(axis=0) - log_det - 0.5 * width * np.log(2 * np.pi)
+            terms[:, k] = (
+                np.log(weight) - 0.5 * (z**2).sum(axis=0) - log_det - 0.5 * width * np.log(2 * np.pi)
+            )
         return logsumexp(terms, axis=1)
 
 
 @dataclass(frozen=True)
 class Stories:
-    """What the search found: for each emotion the share [n, K] of each picture in each story, and the shared W."""
+    """What the search found: per emotion the share [n, K] of each picture in each story, and the shared W."""
 
     groups: list[Array]
     shares: list[Array]
@@ -144,7 +149,9 @@ class Stories:
         return _Clusters(counts / counts.sum(), means, covariances)
 
 
-def find_stories(groups: list[Array], counts: list[int], diagonal: bool, seed: int, restarts: int = 1) -> Stories:
+def find_stories(
+    groups: list[Array], counts: list[int], diagonal: bool, seed: int, restarts: int = 1
+) -> Stories:
     """Expectation maximisation over the stories of all emotions at once, the likeliest of several starts.
 
     groups: one [n, V] per emotion; counts: K per emotion. A story that loses its pictures is dropped.
@@ -179,7 +186,9 @@ def _maximise(groups: list[Array], shares: list[Array], diagonal: bool) -> Stori
         means = [share.T @ x / size[:, None] for x, share, size in zip(groups, shares, sizes, strict=True)]
         if step % _STEPS_PER_COVARIANCE == 0:
             between = sum((mean.T * size) @ mean for mean, size in zip(means, sizes, strict=True))
-            offsets = np.concatenate([x - m[s.argmax(1)] for x, m, s in zip(groups, means, shares, strict=True)])
+            offsets = np.concatenate(
+                [x - m[s.argmax(1)] for x, m, s in zip(groups, means, shares, strict=True)]
+            )
             shared = _shared_covariance(total - between, offsets, diagonal)
             whiten = _whitening(shared)
             white = [x @ whiten for x in groups]
@@ -305,7 +314,7 @@ def _pack(clusters: list[_Clusters], diagonal: bool) -> EmotionGaussians:
             root = _root(part.covariances[source], diagonal)
             factor[emotion, k] = torch.from_numpy(root).to(torch.float16)
     if not factor.isfinite().all():
-        raise DataError("the image embeddings vary too much for half precision: is this a CLIP encoder's output?")
+        raise DataError("the image embeddings vary too much for half precision: use a CLIP image encoder.")
     return EmotionGaussians(weights, mean, factor)
 
 
@@ -316,7 +325,7 @@ def _root(covariance: Array, diagonal: bool) -> Array:
     if diagonal:
         return np.sqrt(np.diag(covariance))
     try:
-        return np.linalg.cholesky(covariance)
+        return np.linalg.cholesky(covariance).astype(np.float64)
     except np.linalg.LinAlgError:  # flat in some direction, as with as many pictures as numbers, or fewer
         values, vectors = np.linalg.eigh(covariance)
         return vectors * np.sqrt(values.clip(min=0))

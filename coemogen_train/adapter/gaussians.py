@@ -1,7 +1,7 @@
 """The Gaussian clusters: for each emotion, weighted Gaussians over its pictures' embeddings, to draw from.
 
-At inference there is no picture to start from, so v is drawn: CoEmoGen (arXiv 2508.03535) fits one Gaussian per
-emotion. One Gaussian blends an emotion's different stories, so here an emotion may have K of them.
+At inference there is no picture to start from, so v is drawn: CoEmoGen (arXiv 2508.03535) fits one Gaussian
+per emotion. One Gaussian blends an emotion's different stories, so here an emotion may have K of them.
 `gaussian_fit` fits them; this module holds them and draws, on the CPU in fp32, so that a seed means the same
 picture whatever the device and the batch.
 """

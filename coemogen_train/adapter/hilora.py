@@ -1,7 +1,8 @@
 """HiLoRA: one low-rank update per emotion and one per polarity, stacked so that a mixed batch is one pass.
 
-    W' = W + A^p B^p + A^e B^e          CoEmoGen (arXiv 2508.03535): exactly one of each is active for a sample
+    W' = W + A^p B^p + A^e B^e
 
+CoEmoGen (arXiv 2508.03535): exactly one of each kind is active for a sample.
 All groups of a layer live in one pair of matrices, and a gate per sample switches them:
 
     y = base(x) + ((x @ down.T) * gate[:, None, :]) @ up.T
@@ -90,7 +91,8 @@ class HiLoRA(nn.Module):
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # nn.Linear's: uniform within 1 / sqrt(in)
             self.down[_slot(key)] = down
             self.up[_slot(key)] = nn.Parameter(torch.zeros(out_features, width))
-        membership = F.one_hot(torch.tensor(self.polarity_of)).float()  # [E, P]
+        membership = torch.zeros(self.num_emotions, max(self.polarity_of) + 1)  # [E, P]
+        membership[range(self.num_emotions), self.polarity_of] = 1.0
         self.register_buffer("membership", membership, persistent=False)
         self._mark_groups()
 
@@ -151,8 +153,8 @@ class HiLoRA(nn.Module):
                 )
             if (layer.in_features, layer.out_features) != size:
                 raise AdapterError(
-                    f"the base model's layer '{key}' is {layer.in_features} to {layer.out_features} wide, the "
-                    f"adapter's {size[0]} to {size[1]}: use the base model that the adapter names."
+                    f"the base model's layer '{key}' is {layer.in_features} to {layer.out_features} wide, "
+                    f"the adapter's {size[0]} to {size[1]}: use the base model that the adapter names."
                 )
         return AttachedHiLoRA(self, {key: modules[key] for key in self.layers})
 
@@ -186,7 +188,7 @@ class AttachedHiLoRA:
         self._hooks = [self._hook(key, module) for key, module in modules.items()]
 
     def route(self, gate: Tensor | None) -> None:
-        """Set the gate [B, G * rank] (or [1, G * rank] for all rows) of the coming passes; None: the bare base."""
+        """Set the gate [B, G * rank], or [1, G * rank] for all rows, of the next passes; None: bare base."""
         if gate is not None:
             width = self.hilora.num_groups * self.hilora.rank
             if gate.dim() != 2 or gate.shape[1] != width:

@@ -14,8 +14,8 @@ class NeuroSymbolicMapper(nn.Module):
         tokens: N, the number of descriptor tokens.
         hidden: width between the layers.
 
-    CoEmoGen (arXiv 2508.03535) fixes one-hot input, fully connected layers with a non-linearity and the hidden
-    width 512; two layers, SiLU and N = 4 are our choice.
+    CoEmoGen (arXiv 2508.03535) fixes one-hot input, fully connected layers with a non-linearity and the
+    hidden width 512; two layers, SiLU and N = 4 are our choice.
     """
 
     def __init__(self, num_emotions: int, width: int, tokens: int = 4, hidden: int = 512) -> None:
