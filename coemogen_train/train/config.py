@@ -80,7 +80,7 @@ class TrainConfig(BaseModel):
     gaussian_components: Literal["auto"] | Count = "auto"
 
     # What the adapter recommends, and what its previews use.
-    guidance: float = Field(7.5, ge=0)
+    guidance: float = Field(7.5, gt=0)
     hilora_branches: Literal["both", "conditional"] = "both"
 
     # The run's own records.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ class GroupedAdamW:
             raise ValueError("the optimiser was given nothing to train")
         stacked = [(n, p) for n, p in trainable if hasattr(p, "hilora_group_dim")]
         ordinary = [(n, p) for n, p in trainable if not hasattr(p, "hilora_group_dim")]
-        group_counts = {p.shape[p.hilora_group_dim] // p.hilora_rank for _, p in stacked}
+        group_counts = {_group_count(parameter) for _, parameter in stacked}
         if len(group_counts) > 1:
             raise ValueError(f"stacked parameters disagree on the number of groups: {sorted(group_counts)}")
         self.parameters = [parameter for _, parameter in trainable]
@@ -187,6 +188,10 @@ class GroupedAdamW:
     def _banks(self) -> list[tuple[str, _Bank]]:
         banks = (("stacked", self._stacked), ("ordinary", self._ordinary))
         return [(name, bank) for name, bank in banks if bank is not None]
+
+
+def _group_count(parameter: Any) -> int:
+    return int(parameter.shape[parameter.hilora_group_dim] // parameter.hilora_rank)
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
