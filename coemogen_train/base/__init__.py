@@ -1,0 +1,1 @@
+"""Base models as users have them, and sampling from them."""

@@ -20,7 +20,10 @@ from .vision import CLIP_MEAN, CLIP_STD, ClipEncoder, ImageTransform
 
 # Attention heads of the published CLIP image towers, by width: the weights' shapes do not tell.
 _HEADS = {768: 12, 1024: 16, 1280: 16, 1664: 16}
-_GELU_WIDTHS = (1280, 1664)  # ViT-H and ViT-bigG come from open_clip, with the exact GELU; OpenAI's use the quick one
+_GELU_WIDTHS = (
+    1280,
+    1664,
+)  # ViT-H and ViT-bigG come from open_clip, with the exact GELU; OpenAI's use the quick one
 _USE_FILE = "use a clip_vision file as ComfyUI does, or a Hugging Face folder"
 
 
@@ -43,7 +46,7 @@ def load_clip(spec: str, device: str | torch.device, dtype: torch.dtype) -> Clip
     if architecture in known:
         return _load_open_clip(architecture, weights, device, dtype)
     if looks_like_hub_id(spec):
-        return _load_folder(download(spec, ["model*.safetensors"]), device, dtype, spec)
+        return _load_folder(download(spec, ["model*.safetensors", "*.json", "*.txt"]), device, dtype, spec)
     near = difflib.get_close_matches(architecture, known, n=3)
     hint = f" (open_clip has {', '.join(near)})" if near and not spec.endswith(CHECKPOINT_SUFFIXES) else ""
     raise UserError(
@@ -52,7 +55,7 @@ def load_clip(spec: str, device: str | torch.device, dtype: torch.dtype) -> Clip
     )
 
 
-# ------------------------------------------------------------------------------------------------ transformers
+# --------------------------------------------------------------------------------------------- transformers
 
 
 def _load_folder(folder: Path, device: str | torch.device, dtype: torch.dtype, name: str) -> ClipEncoder:
@@ -62,7 +65,8 @@ def _load_folder(folder: Path, device: str | torch.device, dtype: torch.dtype, n
     classes = {"clip": "CLIPModel", "clip_vision_model": "CLIPVisionModelWithProjection"}
     if config.get("model_type") not in classes:
         raise UserError(
-            f"{folder}: this folder holds a model of type {config.get('model_type')}, not CLIP: give a CLIP folder."
+            f"{folder}: this folder holds a model of type {config.get('model_type')}, not CLIP: "
+            "give a CLIP folder."
         )
     with quiet_loading():
         model = read_pretrained(getattr(transformers, classes[config["model_type"]]), folder)
@@ -90,10 +94,12 @@ def _text_embedder(model: Any, tokenizer: Any) -> Callable[[list[str]], Tensor]:
     max_length = int(model.config.text_config.max_position_embeddings)
 
     def embed_texts(texts: list[str]) -> Tensor:
-        tokens = tokenizer(texts, padding="max_length", max_length=max_length, truncation=True, return_tensors="pt")
+        tokens = tokenizer(
+            texts, padding="max_length", max_length=max_length, truncation=True, return_tensors="pt"
+        )
         ids = tokens.input_ids.to(model.text_projection.weight.device)
-        # No padding mask: attention is causal, what follows the first EOS cannot reach it. And our own pooling,
-        # for where the config's eos_token_id is not the tokenizer's (OpenAI's own config says 2).
+        # No padding mask: attention is causal, what follows the first EOS cannot reach it. And our own
+        # pooling, for where the config's eos_token_id is not the tokenizer's (OpenAI's own config says 2).
         hidden = model.text_model(input_ids=ids).last_hidden_state
         end = (ids == tokenizer.eos_token_id).int().argmax(dim=1)
         return model.text_projection(hidden[torch.arange(len(ids), device=ids.device), end])
@@ -102,7 +108,7 @@ def _text_embedder(model: Any, tokenizer: Any) -> Callable[[list[str]], Tensor]:
 
 
 def _read_transform(folder: Path) -> ImageTransform:
-    """The transform in `preprocessor_config.json` (or transformers 5's `processor_config.json`); else OpenAI's."""
+    """What `preprocessor_config.json` (transformers 5: `processor_config.json`) says, else OpenAI's."""
     settings: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
         settings = read_json(folder / "preprocessor_config.json")
@@ -115,28 +121,35 @@ def _read_transform(folder: Path) -> ImageTransform:
     return ImageTransform(
         shortest_edge=size.get("shortest_edge"),
         size=(size["height"], size["width"]) if "height" in size else None,
-        crop=None if crop is None else (crop, crop) if isinstance(crop, int) else (crop["height"], crop["width"]),
+        crop=None
+        if crop is None
+        else (crop, crop)
+        if isinstance(crop, int)
+        else (crop["height"], crop["width"]),
         resample=int(settings.get("resample", 3)),
         mean=tuple(settings.get("image_mean", CLIP_MEAN)) if normalise else (0.0, 0.0, 0.0),
         std=tuple(settings.get("image_std", CLIP_STD)) if normalise else (1.0, 1.0, 1.0),
     )
 
 
-# ------------------------------------------------------------------------------------------------ one file
+# ------------------------------------------------------------------------------------------------- one file
 
 
 def _load_file(path: Path, device: str | torch.device, dtype: torch.dtype) -> ClipEncoder:
-    """A file with transformers' names; its sizes are read from the shapes. The text half is used if it is there."""
+    """A file with transformers' names; the shapes tell its sizes. The text half is used if it is there."""
     from transformers import CLIPConfig, CLIPModel, CLIPVisionModelWithProjection
 
     weights = read_checkpoint(path)
     vision = _vision_sizes(path, weights)
     text = _text_sizes(weights)
     with empty_weights():
+        model: Any
         if text is None:
             model = CLIPVisionModelWithProjection(_vision_config(vision))
         else:
-            config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=vision["projection_dim"])
+            config = CLIPConfig(
+                text_config=text, vision_config=vision, projection_dim=vision["projection_dim"]
+            )
             model = CLIPModel(config)
     fill_weights(model, weights, dtype, path, "CLIP", _USE_FILE)
     tokenizer = None if text is None else clip_tokenizer(text["max_position_embeddings"])
@@ -166,7 +179,9 @@ def _vision_sizes(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     width, patch = int(stem.shape[0]), int(stem.shape[-1])
     heads = _HEADS.get(width, width // 64)
     if heads == 0 or width % heads:
-        raise UserError(f"{path}: a CLIP vision model {width} wide is not known: give its Hugging Face folder.")
+        raise UserError(
+            f"{path}: a CLIP vision model {width} wide is not known: give its Hugging Face folder."
+        )
     return {
         "hidden_size": width,
         "intermediate_size": int(fc1.shape[0]),
@@ -214,7 +229,9 @@ def _open_clip_names() -> list[str]:
     return [str(name) for name in open_clip.list_models()]
 
 
-def _load_open_clip(architecture: str, weights: str, device: str | torch.device, dtype: torch.dtype) -> ClipEncoder:
+def _load_open_clip(
+    architecture: str, weights: str, device: str | torch.device, dtype: torch.dtype
+) -> ClipEncoder:
     import open_clip
 
     tags = list(open_clip.list_pretrained_tags_by_model(architecture))
@@ -230,13 +247,15 @@ def _load_open_clip(architecture: str, weights: str, device: str | torch.device,
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"{architecture}:{chosen}: open_clip cannot load this ({reason}): see to the network, or give the "
-            f"weights as a file, {architecture}:FILE."
+            f"{architecture}:{chosen}: open_clip cannot load this ({reason}): see to the network, or give "
+            f"the weights as a file, {architecture}:FILE."
         ) from error
     width = int(open_clip.get_model_config(architecture)["embed_dim"])
     frozen = freeze(model, device, dtype)
     return ClipEncoder(
-        name=f"{architecture}:{Path(chosen).stem if weights not in tags else chosen}" if weights else architecture,
+        name=f"{architecture}:{Path(chosen).stem if weights not in tags else chosen}"
+        if weights
+        else architecture,
         model=frozen,
         image_width=width,
         text_width=width,

@@ -24,10 +24,13 @@ _TEXT_BATCH = 32
 
 @torch.no_grad()
 def encode_prompts(base: BaseModel, prompts: Sequence[str]) -> Tensor:
-    """The text encoder's states [n, L, W] of plain prompts, float32 on the CPU: the base model's own conditions."""
+    """The text encoder's states [n, L, W] of plain prompts, float32 on the CPU: the base's own conditions."""
     rows = []
     for start in range(0, len(prompts), _TEXT_BATCH):
-        ids = [prompt_ids(base.tokenizer, prompt, 0, base.max_length).input_ids for prompt in prompts[start:][:_TEXT_BATCH]]
+        ids = [
+            prompt_ids(base.tokenizer, prompt, 0, base.max_length).input_ids
+            for prompt in prompts[start:][:_TEXT_BATCH]
+        ]
         states = encode_text(base.text_encoder, torch.stack(ids).to(base.device), base.tokenizer.eos_token_id)
         rows.append(states.hidden.float().cpu())
     return torch.cat(rows) if rows else torch.empty(0, base.max_length, base.width)
@@ -58,6 +61,11 @@ def emotion_conditions(
         UserError: the adapter does not fit the base, or the prompt names the place twice.
     """
     check_fits(base, adapter)
+    if image_embeds.shape[1] != adapter.info.vision.width:
+        raise AdapterError(
+            f"the adapter reads image embeddings {adapter.info.vision.width} wide, but these are "
+            f"{image_embeds.shape[1]}: use the image encoder it was trained with, {adapter.info.vision.name}."
+        )
     negative = encode_prompts(base, [negative_prompt])
     plain = encode_prompts(base, [plain_prompt(prompt)])
     places = prompt_ids(base.tokenizer, prompt, adapter.info.tokens, base.max_length)
@@ -112,9 +120,9 @@ def generate_from_adapter(
         base, adapter, emotion_rows, image_embeds, prompt, intensity, negative_prompt
     )
     hilora = adapter.hilora.to(base.device)
-    gates = hilora.gate(emotion_rows, emotion_strength, polarity_strength)
-    if emotion_strength == 0 and polarity_strength == 0:
-        gates = None  # not zeros: nothing at all is added, and the bare U-Net it is, bit for bit
+    # Without any strength no gate at all, not zeros: nothing is added, the bare U-Net to the bit.
+    bare = emotion_strength == 0 and polarity_strength == 0
+    gates = None if bare else hilora.gate(emotion_rows, emotion_strength, polarity_strength)
     with hilora.attach(base.unet) as attached:
         seeds = noise_seeds(seed, len(emotion_rows))
         return generate_images(base, *conditions, seeds, settings, gates, attached, progress)

@@ -15,6 +15,8 @@ from .model import BaseModel, architecture_of, freeze
 from .tokenizer import read_tokenizer
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_KINDS = (".json", ".txt", ".safetensors")
+_VARIANTS = ["*.fp16.safetensors", "*.non_ema.safetensors", "*.ema.safetensors"]  # copies nobody asked for
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -23,7 +25,9 @@ def toyworld_weights() -> Path:
     return Path(__file__).resolve().parents[1] / "toyworld" / "weights"
 
 
-def load_base(spec: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BaseModel:
+def load_base(
+    spec: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> BaseModel:
     """Load a base model, frozen and in evaluation mode.
 
     Args:
@@ -43,7 +47,12 @@ def load_base(spec: str | Path, device: str | torch.device = "cpu", dtype: torch
 
         return load_single_file(path, device, dtype)
     if looks_like_hub_id(str(spec)):
-        return load_folder(download(str(spec), [f"{part}/*" for part in _PARTS]), device, dtype, str(spec))
+        return load_folder(
+            download(str(spec), [f"{part}/*{kind}" for part in _PARTS for kind in _KINDS]),
+            device,
+            dtype,
+            str(spec),
+        )
     raise UserError(
         f"{path}: there is no base model here: give a diffusers folder, a checkpoint file (.safetensors), "
         "a Hugging Face id such as owner/name, or 'toy'."
@@ -87,14 +96,15 @@ def check_widths(base: BaseModel, path: Path) -> None:
     """
     if base.width != base.cross_attention_dim:
         raise UserError(
-            f"{path}: the text encoder is {base.width} wide but the U-Net listens to {base.cross_attention_dim}: "
-            "the parts are of different models; use a base with one CLIP text encoder, as Stable Diffusion 1.5."
+            f"{path}: the text encoder is {base.width} wide but the U-Net listens to "
+            f"{base.cross_attention_dim}: the parts are of different models; use a base with one "
+            "CLIP text encoder, as Stable Diffusion 1.5."
         )
     vocabulary = int(base.text_encoder.config.vocab_size)
     if len(base.tokenizer) > vocabulary:
         raise UserError(
-            f"{path}: the tokenizer has {len(base.tokenizer)} tokens but the text encoder knows {vocabulary}: "
-            "the parts are of different models; give a complete one."
+            f"{path}: the tokenizer has {len(base.tokenizer)} tokens but the text encoder knows {vocabulary}"
+            ": the parts are of different models; give a complete one."
         )
 
 
@@ -115,7 +125,7 @@ def download(repo_id: str, patterns: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=[*patterns, "*.json", "*.txt"]))
+        return Path(snapshot_download(repo_id, allow_patterns=patterns, ignore_patterns=_VARIANTS))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(
             f"{repo_id}: this folder does not exist, nor could it be had from Hugging Face under that id: "
@@ -150,7 +160,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: this file is missing or is no JSON: complete the model's folder.") from error
+        raise UserError(
+            f"{path}: this file is missing or is no JSON: complete the model's folder."
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: this file does not hold a configuration: complete the model's folder.")
     return content
@@ -167,10 +179,14 @@ def read_pretrained(model_class: Any, folder: Path) -> Any:
     from safetensors import SafetensorError
 
     try:
-        model, report = model_class.from_pretrained(str(folder), local_files_only=True, output_loading_info=True)
+        model, report = model_class.from_pretrained(
+            str(folder), local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{folder}: the weights here cannot be loaded ({reason}): get the model anew.") from error
+        raise UserError(
+            f"{folder}: the weights here cannot be loaded ({reason}): get the model anew."
+        ) from error
     missing = sorted(report.get("missing_keys", ())) + sorted(map(str, report.get("mismatched_keys", ())))
     if missing:
         raise UserError(
@@ -194,12 +210,14 @@ def _check_folder(folder: Path) -> None:
     missing = [part for part in _PARTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(
-            f"{folder}: this is no diffusers folder, it lacks {', '.join(missing)}: give the folder that holds "
-            f"{', '.join(_PARTS)}."
+            f"{folder}: this is no diffusers folder, it lacks {', '.join(missing)}: give the folder that "
+            f"holds {', '.join(_PARTS)}."
         )
     kind = read_json(folder / "unet" / "config.json").get("_class_name", "UNet2DConditionModel")
     if kind != "UNet2DConditionModel":
-        raise UserError(f"{folder}: its denoiser is a {kind}, not a U-Net: use a base as Stable Diffusion 1.5.")
+        raise UserError(
+            f"{folder}: its denoiser is a {kind}, not a U-Net: use a base as Stable Diffusion 1.5."
+        )
 
 
 def _text_encoder_class(folder: Path) -> Any:

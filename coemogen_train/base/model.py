@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # (in_channels, cross_attention_dim, block_out_channels) -> the name by which people and ModelSpec know it.
-_KNOWN_ARCHITECTURES = {
+_KNOWN_ARCHITECTURES: dict[tuple[int, int, tuple[int, ...]], str] = {
     (4, 768, (320, 640, 1280, 1280)): "stable-diffusion-v1",
     (4, 1024, (320, 640, 1280, 1280)): "stable-diffusion-v2",
 }
@@ -115,7 +115,7 @@ class BaseModel:
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
     def noise_schedule(self) -> Any:
-        """diffusers' DDPMScheduler over this model's betas: `add_noise`, and what the U-Net should predict."""
+        """diffusers' DDPMScheduler over this model's betas: `add_noise`, and what the U-Net predicts."""
         from diffusers import DDPMScheduler
 
         return DDPMScheduler.from_config(self.scheduler_config)
@@ -130,7 +130,7 @@ class BaseModel:
 
 
 def architecture_of(unet_config: Mapping[str, Any]) -> str:
-    """The name under which an adapter remembers its base: "stable-diffusion-v1", or one made of the widths."""
+    """The name by which an adapter remembers its base: "stable-diffusion-v1", or one made of the widths."""
     channels = tuple(int(width) for width in unet_config["block_out_channels"])
     inputs, context = int(unet_config["in_channels"]), int(unet_config["cross_attention_dim"])
     known = _KNOWN_ARCHITECTURES.get((inputs, context, channels))

@@ -34,7 +34,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Start noise draws from a stream apart: an embedding drawn from the same seed must not share its numbers.
-_NOISE_STREAM = 2**32
+# Half of 2^32, since torch's generator on the CPU looks at no more than the lower 32 bits of a seed.
+_NOISE_STREAM = 2**31
 _SEEDS = 2**64
 
 Progress = Callable[[int, int], None]
@@ -46,7 +47,7 @@ class SamplingSettings:
 
     Attributes:
         steps: steps of the scheduler.
-        guidance: s in uncond + s (cond - uncond); 1 is no guidance, and then one pass per step instead of two.
+        guidance: s in uncond + s (cond - uncond); 1 is no guidance, at half the cost.
         scheduler: a name of `SCHEDULERS`, or of a scheduler class in diffusers.
         hilora_branches: where HiLoRA acts: "both" branches of the guidance, or the "conditional" one only.
         batch_size: pictures at a time; the pictures do not depend on it (to 1e-5 of a latent).
@@ -72,7 +73,7 @@ class SamplingSettings:
 
 
 def noise_seeds(seed: int, count: int) -> list[int]:
-    """The start noises' seeds for `count` pictures of `seed`: picture i has seed + i, in a stream of its own."""
+    """The start noises' seeds for `count` pictures of `seed`: seed + i, in a stream of their own."""
     return [(seed + i + _NOISE_STREAM) % _SEEDS for i in range(count)]
 
 
@@ -88,7 +89,9 @@ def make_scheduler(name: str, scheduler_config: dict[str, Any]) -> Any:
     scheduler_class = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if scheduler_class is None:
         near = difflib.get_close_matches(name.lower(), SCHEDULERS, n=3) or list(SCHEDULERS)
-        raise UserError(f"there is no scheduler '{name}': take {', '.join(near)}, or a class name of diffusers.")
+        raise UserError(
+            f"there is no scheduler '{name}': take {', '.join(near)}, or a class name of diffusers."
+        )
     # Some schedulers clip to -1..1 unless told otherwise, which is meant for pixels: latents go beyond.
     return scheduler_class.from_config({"clip_sample": False, **scheduler_config}, **options)
 
@@ -131,7 +134,7 @@ def sample_latents(
     Args:
         prompt_embeds: [n, L, W].
         negative_embeds: [1, L, W] or [n, L, W], what guidance leads away from; usually the empty prompt.
-        seeds: n seeds; all of a picture's noise, an ancestral sampler's too, comes from its own CPU generator.
+        seeds: n seeds; all of a picture's noise, an ancestral sampler's too, is its own CPU generator's.
         gates: [n, G * rank] from `HiLoRA.gate`, one routing per picture; None: the bare base.
         hilora: what `HiLoRA.attach(base.unet)` returned; needed where there are gates.
         progress: called after each step with (steps done, steps in all), over all batches.
@@ -144,7 +147,9 @@ def sample_latents(
     """
     count = len(seeds)
     if len(prompt_embeds) != count or len(negative_embeds) not in (1, count):
-        raise ValueError(f"{count} seeds, but {len(prompt_embeds)} prompts and {len(negative_embeds)} negatives")
+        raise ValueError(
+            f"{count} seeds, but {len(prompt_embeds)} prompts and {len(negative_embeds)} negatives"
+        )
     if gates is not None and (hilora is None or len(gates) != count):
         raise ValueError("gates need an attached HiLoRA and one row per picture")
     shape = _latent_shape(base, settings)
@@ -164,8 +169,8 @@ def sample_latents(
     latents = torch.cat(done) if done else torch.empty(0, *shape)
     if not latents.isfinite().all():
         raise UserError(
-            f"{base.name}: sampling gave values that are no numbers: use float32, a lower guidance, or get the "
-            "model's files anew."
+            f"{base.name}: sampling gave values that are no numbers: use float32, a lower guidance, or get "
+            "the model's files anew."
         )
     return latents
 
@@ -196,7 +201,12 @@ def _denoise(
         hilora.route(_branch_gates(gates, guided, settings, base.device))
 
     scheduler = make_scheduler(settings.scheduler, base.scheduler_config)
-    scheduler.set_timesteps(settings.steps, device=base.device)
+    try:
+        scheduler.set_timesteps(settings.steps, device=base.device)
+    except (ValueError, IndexError) as error:
+        raise UserError(
+            f"the scheduler '{settings.scheduler}' cannot do {settings.steps} steps: {error}"
+        ) from error
     generators = [torch.Generator().manual_seed(int(seed) % _SEEDS) for seed in seeds]
     extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
@@ -229,7 +239,9 @@ def _latent_shape(base: BaseModel, settings: SamplingSettings) -> tuple[int, int
     factor = base.vae_factor
     height, width = (settings.height or base.resolution), (settings.width or base.resolution)
     if height % factor or width % factor or min(height, width) < factor:
-        raise UserError(f"{height} x {width} pixels: height and width must be multiples of {factor} for {base.name}.")
+        raise UserError(
+            f"{height} x {width} pixels: height and width must be multiples of {factor} for {base.name}."
+        )
     return base.latent_channels, height // factor, width // factor
 
 

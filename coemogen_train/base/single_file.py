@@ -55,7 +55,9 @@ def load_single_file(
         vae = AutoencoderKL.from_config(sizes["vae"])
         text_encoder = CLIPTextModel(CLIPTextConfig(**sizes["text_encoder"]))
     fill_weights(unet, convert_ldm_unet_checkpoint(_only(weights, _UNET), unet.config), dtype, path, "U-Net")
-    fill_weights(vae, convert_ldm_vae_checkpoint(_only(weights, _VAE), vae.config), dtype, path, "autoencoder")
+    fill_weights(
+        vae, convert_ldm_vae_checkpoint(_only(weights, _VAE), vae.config), dtype, path, "autoencoder"
+    )
     fill_weights(text_encoder, _text_weights(weights, text_encoder), dtype, path, "text encoder")
 
     base = BaseModel(
@@ -100,7 +102,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: this is no whole checkpoint file: download or copy it again.") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return {
+        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)
+    }
 
 
 def check_architecture(
@@ -179,7 +183,12 @@ def _text_weights(weights: Mapping[str, Tensor], text_encoder: nn.Module) -> dic
 
 
 def fill_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, path: Path, part: str, advice: str = _USE
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    path: Path,
+    part: str,
+    advice: str = _USE,
 ) -> None:
     """Give `model`, whose weights are empty, those of the file; what it does not know is left out.
 
@@ -192,8 +201,8 @@ def fill_weights(
     if missing or wrong:
         first, fault = (missing[0], "lacks") if missing else (wrong[0], "has in another size")
         raise UserError(
-            f"{path}: its {part} {fault} {len(missing) or len(wrong)} of {len(expected)} weights, the first is "
-            f"'{first}': the file is incomplete or of another architecture; {advice}."
+            f"{path}: its {part} {fault} {len(missing) or len(wrong)} of {len(expected)} weights, the first "
+            f"is '{first}': the file is incomplete or of another architecture; {advice}."
         )
     # Copied, so that no weight stays a view into the file, which may be moved or written anew meanwhile.
     filled = {key: weights[key].to(dtype, copy=True) for key in expected}

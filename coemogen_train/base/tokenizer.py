@@ -16,7 +16,9 @@ from typing import Any
 from ..errors import UserError
 
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
-_NUM_MERGES = 49152 - 256 - 2  # CLIP's vocabulary of 49,152 (+ 256 word ends), less the bytes and the two marks
+_NUM_MERGES = (
+    49152 - 256 - 2
+)  # CLIP's vocabulary of 49,152 (+ 256 word ends), less the bytes and the two marks
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -56,7 +58,7 @@ def read_tokenizer(folder: Path) -> Any:
     Raises:
         UserError: no tokenizer can be read there.
     """
-    from transformers import AutoTokenizer, CLIPTokenizerFast
+    from transformers import AutoTokenizer, CLIPTokenizerFast  # type: ignore[attr-defined]  # 5 makes it an alias
 
     settings = folder / "tokenizer_config.json"
     try:
@@ -90,8 +92,8 @@ def _vocabulary() -> tuple[dict[str, int], list[str]]:
 def _byte_characters() -> list[str]:
     """One visible character per byte, in the order of CLIP's first 256 ids.
 
-    Bytes that print in Latin-1 stand for themselves; the others follow, as characters from 256 on. (Byte-level
-    BPE, GPT-2's idea: no byte is a space or a control character, so that merges can be written as lines.)
+    Bytes that print in Latin-1 stand for themselves; the others follow, as characters from 256 on.
+    (Byte-level BPE: no byte is a space or a control character, so that merges can be written as lines.)
     """
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = 256 - len(visible)

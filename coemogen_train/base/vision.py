@@ -31,8 +31,8 @@ class ImageTransform:
         crop: (height, width) of the centre crop; None: none. What lies outside the picture is black.
         resample: Pillow's number of the filter; 3 is bicubic.
         mean, std: per channel, of values in 0..1.
-        crop_rounding: where the crop begins if the middle falls between two pixels: "down" as in transformers,
-            "nearest" (even) as in torchvision and so in open_clip.
+        crop_rounding: where the crop begins if the middle falls between two pixels: "down" as in
+            transformers, "nearest" (even) as in torchvision and so in open_clip.
     """
 
     shortest_edge: int | None = 224
@@ -44,7 +44,7 @@ class ImageTransform:
     crop_rounding: Literal["down", "nearest"] = "down"
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Pixels [3, H, W], float32. Pillow resizes, so that every version of the libraries gives the same."""
+        """Pixels [3, H, W], float32. Pillow resizes, so that all versions of the libraries agree."""
         image = image.convert("RGB")
         target = self._target(image.width, image.height)
         if target != image.size:
@@ -61,7 +61,9 @@ class ImageTransform:
     def _target(self, width: int, height: int) -> tuple[int, int]:
         if self.shortest_edge is not None:
             short, long = min(width, height), max(width, height)
-            stretched = int(self.shortest_edge * long / short)  # truncated, as transformers and torchvision do
+            stretched = int(
+                self.shortest_edge * long / short
+            )  # truncated, as transformers and torchvision do
             return (self.shortest_edge, stretched) if width <= height else (stretched, self.shortest_edge)
         return (self.size[1], self.size[0]) if self.size is not None else (width, height)
 
@@ -132,9 +134,9 @@ class ClipEncoder:
         """
         if self.embed_texts is None or self.text_width is None:
             raise UserError(
-                f"{self.name}: this is CLIP's image half only, and captions have to be compared with pictures: "
-                "give a CLIP with both halves, as a folder from Hugging Face or an open_clip name such as "
-                "ViT-L-14."
+                f"{self.name}: this is CLIP's image half only, and captions have to be compared with "
+                "pictures: give a CLIP with both halves, as a folder from Hugging Face or an open_clip name "
+                "such as ViT-L-14."
             )
         rows = [
             self.embed_texts(list(texts[start : start + batch_size])).float().cpu()
@@ -143,7 +145,9 @@ class ClipEncoder:
         return torch.cat(rows) if rows else torch.empty(0, self.text_width)
 
 
-def load_vision(spec: str | Any, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> ClipEncoder:
+def load_vision(
+    spec: str | Any, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> ClipEncoder:
     """Load a CLIP, frozen.
 
     Args:
@@ -158,4 +162,3 @@ def load_vision(spec: str | Any, device: str | torch.device = "cpu", dtype: torc
     from .clip_files import load_clip
 
     return load_clip(str(spec), device, dtype)
-

@@ -34,7 +34,7 @@ def write_random_sd15(
 
 
 def random_weights(shapes: Named, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Random tensors for names and shapes; cut out of one pool of numbers, which is much faster than drawing."""
+    """Random tensors for names and shapes, cut out of one pool of numbers, which is faster than drawing."""
     generator = torch.Generator().manual_seed(seed)
     pool = torch.randn(2_097_169, generator=generator)  # a prime, so that cuts do not fall in step
     offset = 0
@@ -156,7 +156,11 @@ def _transformer(name: str, width: int, context: int) -> Named:
 
 
 def _vae(config: dict) -> Named:
-    channels, blocks, latent = config["block_out_channels"], config["layers_per_block"], config["latent_channels"]
+    channels, blocks, latent = (
+        config["block_out_channels"],
+        config["layers_per_block"],
+        config["latent_channels"],
+    )
     yield from _conv("encoder.conv_in", config["in_channels"], channels[0], 3)
     width = channels[0]
     for level, out in enumerate(channels):

@@ -160,20 +160,33 @@ def test_a_clip_folder_is_no_base(tmp_path: Path) -> None:
         load_base(write_clip(tmp_path / "clip"))
 
 
-@pytest.mark.parametrize("spec", ["models/nothing.safetensors", "./nothing", "nothing", "C:\\models\\nothing.ckpt"])
+@pytest.mark.parametrize(
+    "spec", ["models/nothing.safetensors", "./nothing", "nothing", "C:\\models\\nothing.ckpt"]
+)
 def test_a_path_to_nothing_is_named(spec: str) -> None:
     with pytest.raises(UserError, match="there is no base model here"):
         load_base(spec)
 
 
 def test_an_id_without_network_says_so() -> None:
-    with pytest.raises(UserError, match="nobody/nothing: .*see to the network"):
+    with pytest.raises(UserError, match=r"nobody/nothing: .*see to the network"):
         load_base("nobody/nothing")
 
 
 def test_hub_ids_are_told_from_paths() -> None:
     assert looks_like_hub_id("stable-diffusion-v1-5/stable-diffusion-v1-5")
-    for path in ("model", "a/b/c", "/a/b", "./a", "../a", "a/b.safetensors", "a/b.CKPT", "C:/a", "a\\b", "a/"):
+    for path in (
+        "model",
+        "a/b/c",
+        "/a/b",
+        "./a",
+        "../a",
+        "a/b.safetensors",
+        "a/b.CKPT",
+        "C:/a",
+        "a\\b",
+        "a/",
+    ):
         assert not looks_like_hub_id(path), path
 
 

@@ -1,4 +1,4 @@
-"""One-file checkpoints: every weight at its place, no network, and a clear word about files that are something else."""
+"""One-file checkpoints: every weight at its place, no network, a clear word about files of another kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from coemogen_train.base.model import BaseModel
 from coemogen_train.base.single_file import SD15_CONFIGS, load_single_file
 from coemogen_train.errors import UserError
 
-from .checkpoints import TEXT, UNET, VAE, checkpoint_shapes, random_weights, write_random_sd15, write_tiny_configs
+from .checkpoints import (
+    TEXT,
+    UNET,
+    VAE,
+    checkpoint_shapes,
+    random_weights,
+    write_random_sd15,
+    write_tiny_configs,
+)
 
 # Pairs that published tables of Stable Diffusion's names give.
 KNOWN_PAIRS = {
@@ -92,7 +100,9 @@ def test_sd15_configs_have_the_shapes_of_a_checkpoint() -> None:
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(SD15_CONFIGS / "vae")))
     shapes = dict(checkpoint_shapes(SD15_CONFIGS))
     for part, module in ((UNET, unet), (VAE, vae)):
-        expected = sorted(torch.Size(shape).numel() for name, shape in shapes.items() if name.startswith(part))
+        expected = sorted(
+            torch.Size(shape).numel() for name, shape in shapes.items() if name.startswith(part)
+        )
         assert sorted(weight.numel() for weight in module.state_dict().values()) == expected
 
 
@@ -128,7 +138,9 @@ def test_half_precision_files_are_loaded_exactly(tmp_path: Path, configs: Path) 
     weights = write_random_sd15(tmp_path / "half.safetensors", configs)
     base = load_single_file(tmp_path / "half.safetensors", configs=configs)
     assert base.dtype == torch.float32
-    assert torch.equal(base.unet.state_dict()["conv_in.weight"], weights[f"{UNET}input_blocks.0.0.weight"].float())
+    assert torch.equal(
+        base.unet.state_dict()["conv_in.weight"], weights[f"{UNET}input_blocks.0.0.weight"].float()
+    )
 
 
 def test_ckpt_equals_safetensors(
@@ -174,7 +186,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path(tmp_path / "ran").touch, ())
 
-    for name, write in (("zip.ckpt", torch.save), ("raw.ckpt", lambda content, path: path.write_bytes(pickle.dumps(content)))):
+    for name, write in (
+        ("zip.ckpt", torch.save),
+        ("raw.ckpt", lambda content, path: path.write_bytes(pickle.dumps(content))),
+    ):
         write({"state_dict": Code()}, tmp_path / name)
         with pytest.raises(UserError, match=r"ckpt.*could run any code: use the model's \.safetensors"):
             load_base(tmp_path / name)

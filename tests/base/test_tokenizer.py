@@ -25,7 +25,7 @@ HAND_WRITTEN = [
     "снег идёт, дети играют",
     "夕暮れの海 悲しい",
     "happy 😀 family 👨‍👩‍👧 🇩🇪",
-    "quotes 'single' \"double\" `back` … — –",
+    "quotes 'single' \"double\" `back` … —",
     "supercalifragilisticexpialidocious antidisestablishmentarianism",
     "<b>bold</b> [brackets] {braces} ~ ^ | \\",
     "word " * 100,
@@ -56,10 +56,24 @@ def test_ids_are_open_clips(ours: Any, reference: Any, prompt: str) -> None:
 
 
 def test_ids_are_open_clips_for_a_thousand_sentences(ours: Any, reference: Any) -> None:
-    subjects = ["a lonely child", "two dogs", "the old man's hands", "fireworks", "a wilted rose", "her grandmother"]
+    subjects = [
+        "a lonely child",
+        "two dogs",
+        "the old man's hands",
+        "fireworks",
+        "a wilted rose",
+        "her grandmother",
+    ]
     actions = ["runs through", "is waiting by", "looks at", "burns above", "lies broken in", "quietly leaves"]
     places = ["the flooded street", "an empty theatre", "a sunlit meadow", "a hospital corridor", "the sea"]
-    styles = ["in soft light", "photographed at 4:30", "oil painting, 1890s", "low-key, high contrast", "8k", "blurred"]
+    styles = [
+        "in soft light",
+        "photographed at 4:30",
+        "oil painting, 1890s",
+        "low-key, high contrast",
+        "8k",
+        "blurred",
+    ]
     sentences = [", ".join(parts) for parts in itertools.product(subjects, actions, places, styles)]
     characters = [chr(code) for code in [*range(32, 127), *range(0xA1, 0x17F), 0x2014, 0x20AC, 0x1F600]]
     draw = random.Random(0)

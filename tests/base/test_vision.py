@@ -17,7 +17,19 @@ from coemogen_train.errors import UserError
 
 from .tiny import write_clip
 
-SIZES = [(32, 32), (64, 64), (40, 33), (33, 40), (101, 50), (50, 101), (35, 33), (37, 36), (20, 11), (200, 9), (31, 47)]
+SIZES = [
+    (32, 32),
+    (64, 64),
+    (40, 33),
+    (33, 40),
+    (101, 50),
+    (50, 101),
+    (35, 33),
+    (37, 36),
+    (20, 11),
+    (200, 9),
+    (31, 47),
+]
 
 
 def _picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -47,7 +59,11 @@ def reference(folder: Path) -> Any:
 def vision_file(folder: Path, tmp_path: Path) -> Path:
     """As ComfyUI's clip_vision folder has them: the image half under transformers' names."""
     weights = load_file(folder / "model.safetensors")
-    kept = {key: value for key, value in weights.items() if key.startswith(("vision_model.", "visual_projection."))}
+    kept = {
+        key: value
+        for key, value in weights.items()
+        if key.startswith(("vision_model.", "visual_projection."))
+    }
     kept["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     save_file(kept, str(tmp_path / "clip_vision_x.safetensors"))
     return tmp_path / "clip_vision_x.safetensors"
@@ -74,7 +90,9 @@ def test_text_embeddings_are_pooled_at_the_tokenizers_end(folder: Path, clip: Cl
     config.text_config.eos_token_id = 513
     reference = CLIPModel.from_pretrained(str(folder), config=config).eval()
     texts = ["ab", "a dog runs", "", "far too long a sentence for this model"]
-    tokens = clip_files.read_tokenizer(folder)(texts, padding=True, truncation=True, max_length=24, return_tensors="pt")
+    tokens = clip_files.read_tokenizer(folder)(
+        texts, padding=True, truncation=True, max_length=24, return_tensors="pt"
+    )
     with torch.no_grad():
         hidden = reference.text_model(input_ids=tokens.input_ids).pooler_output
         expected = reference.text_projection(hidden)
@@ -139,7 +157,13 @@ def test_transform_is_open_clips(size: tuple[int, int], mode: str) -> None:
 
 @pytest.mark.parametrize("file_name", ["preprocessor_config.json", "processor_config.json"])
 def test_the_folders_own_transform_counts(tmp_path: Path, file_name: str) -> None:
-    settings = {"size": {"height": 20, "width": 24}, "do_center_crop": False, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    settings = {
+        "size": {"height": 20, "width": 24},
+        "do_center_crop": False,
+        "resample": 2,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     content = settings if file_name.startswith("pre") else {"image_processor": settings}
     (tmp_path / file_name).write_text(json.dumps(content), encoding="utf-8")
     expected = ImageTransform(None, (20, 24), None, 2, (0.5,) * 3, (0.5,) * 3)
@@ -178,7 +202,10 @@ def test_file_with_both_halves_can_read(tmp_path: Path) -> None:
     assert torch.allclose(clip.encode_texts(["a dog"]), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("width", "heads", "activation"), [(768, 12, "quick_gelu"), (1024, 16, "quick_gelu"), (1280, 16, "gelu"), (1664, 16, "gelu")])
+@pytest.mark.parametrize(
+    ("width", "heads", "activation"),
+    [(768, 12, "quick_gelu"), (1024, 16, "quick_gelu"), (1280, 16, "gelu"), (1664, 16, "gelu")],
+)
 def test_published_sizes_are_known(width: int, heads: int, activation: str) -> None:
     meta = torch.device("meta")
     weights = {
@@ -274,5 +301,5 @@ def test_an_incomplete_file_is_named(vision_file: Path) -> None:
     weights = load_file(vision_file)
     del weights["vision_model.post_layernorm.bias"]
     save_file(weights, str(vision_file))
-    with pytest.raises(UserError, match="its CLIP lacks 1 of .* weights"):
+    with pytest.raises(UserError, match=r"its CLIP lacks 1 of .* weights"):
         load_vision(str(vision_file))
