@@ -77,7 +77,7 @@ def generate(
         steps=steps,
         guidance=advised.scale if guidance is None else guidance,
         scheduler=scheduler,
-        hilora_branches=advised.hilora_branches if hilora_branches is None else hilora_branches.value,
+        hilora_branches=Branches(hilora_branches or advised.hilora_branches).value,
         batch_size=batch_size,
         height=size,
         width=size,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +17,12 @@ from . import cache, demo, filter, generate, inspect, prepare, train
 from .answer import Answer, as_json_line
 
 NAME = "coemogen_train"
+
+# What the system says to a place where nothing can be written; the place was the user's choice.
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 app = typer.Typer(
     name=NAME,
@@ -49,6 +57,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     # Whatever a library prints is a log: it must not get into the JSON.
     with redirect_stdout(sys.stderr) if wants_json else nullcontext():
         code, answer = _execute(given or ["--help"])
+    if os.environ.get("RANK", "0") != "0":  # of several processes that train together, one answers
+        return code
     if answer is not None and wants_json:
         print(as_json_line(answer.data), file=out, flush=True)
     elif answer is not None and code == 0:
@@ -60,25 +70,27 @@ def _execute(arguments: list[str]) -> tuple[int, Answer | None]:
     """Run a command; return the exit code and what there is to print."""
     try:
         result = typer.main.get_command(app).main(args=arguments, prog_name=NAME, standalone_mode=False)
-    except KeyboardInterrupt:
-        return _failed(130, "interrupted")
-    except (Exception, SystemExit) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _explain(error)
     if isinstance(result, Answer):
         return result.code, result
+    if result == 130:  # what typer makes of Ctrl-C
+        return _explain(KeyboardInterrupt())
     return (result if isinstance(result, int) else 0), None
 
 
 def _explain(error: BaseException) -> tuple[int, Answer]:
     """Turn what was raised into an exit code, with its sentence on standard error."""
+    if isinstance(error, KeyboardInterrupt):
+        return _failed(130, "interrupted")
     if isinstance(error, UserError):
         return _failed(2, str(error))
     if (usage := _usage_sentence(error)) is not None:
         return _failed(2, usage)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__name__.split(".")[0]):
         return _failed(2, f'this needs {error.name}, which is not installed: pip install "coemogen[train]".')
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return _failed(2, f"{error.filename}: the system does not allow this ({error.strerror}).")
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return _failed(2, f"{error.filename or 'a file'}: the system refuses this ({error.strerror}).")
     traceback.print_exception(error)
     return _failed(1, f"a fault of ours, please report it: {type(error).__name__}: {error}")
 
