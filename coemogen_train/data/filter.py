@@ -77,17 +77,20 @@ def filter_set(
     options: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> FilterReport:
-    """Mark the worst fitting pairs of each emotion as not kept; all verdicts are made anew, so `drop` 0
-    undoes it.
+    """Mark the worst fitting pairs of each emotion as not kept; `drop` 0 keeps all, verdicts are made anew.
 
-    The filter judges the captioned samples of the train split. drop: share per emotion, 0 up to below 1.
-    clip: gives the similarities that are missing or came from another encoder; None: those in the set must be
-    complete.
+    The filter judges the captioned samples of the train split.
+    drop: share per emotion, from 0 to below 1.
+    clip: gives similarities where one is missing or of another encoder; None: the set must have them all.
     dry_run: report only, write nothing but the cache of embeddings.
-    Raises: DataError for an impossible share, for similarities that are missing, and as `score_similarities`.
+    Raises: DataError for an impossible share, missing captions or similarities, and as `score_similarities`.
     """
     if not 0 <= drop < 1:
         raise DataError(f"a share of {drop} cannot be dropped: choose one from 0 to below 1, such as 0.2.")
+    if not captioned(of):
+        raise DataError(
+            f"no training picture of {of.root} has a caption: caption the set before filtering it."
+        )
     rows = _valid_rows(of, clip)
     if rows is None:
         if clip is None:

@@ -218,11 +218,15 @@ def _orientation(image: Image.Image) -> int:
 
 def _shallow(image: Image.Image) -> Image.Image:
     """Scale grey of 16 or 32 bits, or of floats, to 8 bits; the range is guessed from the values."""
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode == "F" and values.max(initial=0.0) <= 1.0:
+    values = np.asarray(image)
+    if image.mode != "F":
+        # 65535 is white; 32-bit modes are how Pillow opens 16-bit files of some formats. 257 is odd: no ties.
+        grey = (np.clip(values, 0, 65535).astype(np.uint32) + 128) // 257
+        return Image.fromarray(grey.astype(np.uint8))
+    values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = values.max(initial=0.0)
+    if largest <= 1.0:
         values = values * 255.0
-    elif image.mode != "F" or values.max(initial=0.0) > 255.0:
-        # 65535 is white; 32-bit modes are how Pillow opens 16-bit files of some formats.
+    elif largest > 255.0:
         values = values / 257.0
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8), mode="L")
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))

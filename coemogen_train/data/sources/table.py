@@ -1,7 +1,8 @@
 """A table with a row per picture: CSV, TSV, JSON lines or Parquet with image, emotion and, where there is
 one, caption.
 
-Columns beyond those are optional (id, split, scene, objects) or kept as attributes.
+Columns beyond those are optional (id, split, scene, objects) or kept as attributes. A table may name pictures
+anywhere: whoever wrote a path meant it, links included.
 """
 
 from __future__ import annotations
@@ -166,8 +167,8 @@ def _read_csv(table: Path, delimiter: str | None) -> Iterator[Row]:
                     yield number, f"it has {len(cells)} cells where the header has {len(header)}"
                 else:
                     yield number, dict(zip(header, cells, strict=True))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table} is not UTF-8 (byte {error.start}): save the table as UTF-8.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{table} is not UTF-8: save the table as UTF-8.") from None
     except csv.Error as error:
         raise DataError(
             f"{table} breaks off as CSV ({error}): look for a quote that is never closed."

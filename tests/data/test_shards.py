@@ -1,0 +1,94 @@
+"""Shards follow from the set of pictures alone, and a damaged one is never taken for whole."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from coemogen_train.data.shards import ShardReader, ShardStore, partition
+
+
+def hashes(count: int) -> list[str]:
+    return [hashlib.sha256(str(index).encode()).hexdigest() for index in range(count)]
+
+
+def store_of(folder, count=10, **key) -> ShardStore:
+    return ShardStore.plan(folder, "kind", {"encoder": "e", **key}, hashes(count))
+
+
+def filled(store: ShardStore) -> ShardStore:
+    for shard in store.shards:
+        rows = [[int(digest[:4], 16)] * 3 for digest in shard.members]
+        store.write(
+            shard, {"x": torch.tensor(rows, dtype=torch.float32), "y": torch.zeros(len(rows), 2).half()}
+        )
+    return store
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 1000, 5000])
+def test_partition_holds_every_picture_once_in_order(count):
+    groups = partition(hashes(count))
+    assert [digest for group in groups for digest in group] == sorted(hashes(count))
+    assert count / len(groups) <= 128
+    assert max(map(len, groups)) < 2 * 128
+
+
+def test_partition_does_not_depend_on_order_or_doubles():
+    assert partition(reversed(hashes(300) * 2)) == partition(hashes(300))
+
+
+def test_a_picture_more_touches_one_shard(tmp_path):
+    before = {shard.members for shard in store_of(tmp_path, 1500).shards}
+    after = {shard.members for shard in store_of(tmp_path, 1501).shards}
+    assert len(after - before) == 1
+
+
+def test_no_pictures_are_no_shards():
+    assert partition([]) == []
+
+
+@pytest.mark.parametrize("memory_limit", [0, 1 << 30])
+def test_rows_are_read_by_content_hash(tmp_path, memory_limit):
+    reader = ShardReader(filled(store_of(tmp_path, 300)), memory_limit)
+    for digest in hashes(300):
+        np.testing.assert_array_equal(reader.row(digest, "x").numpy(), [int(digest[:4], 16)] * 3)
+    assert "0" * 64 not in reader
+
+
+def test_equal_values_are_equal_bytes(tmp_path, snapshot):
+    filled(store_of(tmp_path / "one", 300))
+    filled(store_of(tmp_path / "two", 300))
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_every_damage_is_seen(tmp_path):
+    store = filled(store_of(tmp_path))
+    (shard,) = store.shards
+    assert store.is_whole(shard)
+    data = shard.path.read_bytes()
+    damaged = [data[:length] for length in (0, 5, 100, len(data) - 1)] + [data + b"\0"]
+    for place in range(0, len(data), 7):
+        damaged.append(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+    for content in damaged:
+        shard.path.write_bytes(content)
+        assert not store.is_whole(shard), content[:50]
+    shard.path.unlink()
+    assert not store.is_whole(shard)
+
+
+def test_shard_of_other_pictures_or_another_key_is_not_whole(tmp_path):
+    mine = store_of(tmp_path)
+    for other in (store_of(tmp_path, 11), store_of(tmp_path, 10, encoder="f")):
+        filled(other)
+        (shard,) = mine.shards
+        shard.path.parent.mkdir(parents=True, exist_ok=True)
+        shard.path.write_bytes(other.shards[0].path.read_bytes())
+        assert not mine.is_whole(shard)
+
+
+def test_unplanned_shards_are_removed(tmp_path):
+    filled(store_of(tmp_path, 10))
+    store = filled(store_of(tmp_path, 11))
+    assert store.remove_unplanned() == 1
+    assert [path for path in store.folder.iterdir()] == [store.shards[0].path]
