@@ -75,7 +75,7 @@ def prompt_ids(tokenizer: Any, prompt: str, tokens: int, length: int | None = No
         tokens: N, the number of pseudo-words.
         length: L, positions of the text encoder; None: the tokenizer's model_max_length.
 
-    A prompt that is too long loses its last words, those after the pseudo-words first; never the pseudo-words.
+    A prompt that is too long loses its last words; the pseudo-words stay, wherever they stand.
 
     Raises:
         UserError: more than one "{emotion}".
@@ -181,7 +181,8 @@ def _swapped_rows(
     tokens = pseudo_words.shape[1]
 
     def swap(_module: nn.Module, _inputs: tuple[Any, ...], rows: Tensor) -> Tensor:
-        first = torch.ones(rows.shape[0], dtype=torch.long, device=rows.device) if start is None else start
+        first = torch.ones(rows.shape[0], dtype=torch.long) if start is None else start
+        first = first.to(rows.device)
         offset = torch.arange(rows.shape[1], device=rows.device) - first[:, None]  # [B, L]
         inside = (offset >= 0) & (offset < tokens) & (first >= 0)[:, None]
         index = offset.clamp(0, tokens - 1)[:, :, None].expand(-1, -1, rows.shape[2])

@@ -206,7 +206,8 @@ def _maximise(groups: list[Array], shares: list[Array], diagonal: bool) -> Stori
 
 def _without_lost(shares: Array) -> Array:
     """The shares [n, K] without stories that hold less than one picture, the rest adding up to 1 again."""
-    kept = shares[:, shares.sum(axis=0) >= min(1.0, len(shares) / shares.shape[1])]
+    # The share that an even split would give is met by some story; the margin is for rounding.
+    kept = shares[:, shares.sum(axis=0) >= 0.999 * min(1.0, len(shares) / shares.shape[1])]
     return kept / kept.sum(axis=1, keepdims=True)
 
 
@@ -228,13 +229,15 @@ def _whitening(covariance: Array) -> Array:
 
 
 def _shared_covariance(scatter: Array, offsets: Array, diagonal: bool) -> Array:
-    """W [V, V]: the pooled covariance within stories, shrunk as Ledoit and Wolf do towards its mean variance."""
+    """W [V, V]: the pooled covariance within stories, shrunk towards its mean variance (Ledoit and Wolf)."""
     import numpy as np
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     raw = scatter / len(offsets)
     width = len(raw)
     variance = np.trace(raw) / width
+    if variance <= 0:
+        raise DataError("all pictures of an emotion have one and the same embedding: add different ones.")
     shrinkage = 0.01 if diagonal else max(1e-6, float(ledoit_wolf_shrinkage(offsets, assume_centered=True)))
     return _restrict((1 - shrinkage) * raw + shrinkage * variance * np.eye(width), diagonal)
 

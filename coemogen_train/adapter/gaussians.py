@@ -70,10 +70,11 @@ class EmotionGaussians:
 
     def _draw(self, row: Tensor, seed: int, truncation: float) -> Tensor:
         """[V]: one picture's embedding, multiplied alone so that its neighbours cannot change its bits."""
-        generator = torch.Generator().manual_seed(seed)
-        z = torch.randn(self.width, generator=generator)
-        choice = torch.rand(len(row), generator=generator, dtype=torch.float64)
-        embedding = torch.zeros(self.width)
+        # Said aloud, since a host program may have changed torch's default device and dtype.
+        generator = torch.Generator("cpu").manual_seed(seed)
+        z = torch.randn(self.width, generator=generator, dtype=torch.float32, device="cpu")
+        choice = torch.rand(len(row), generator=generator, dtype=torch.float64, device="cpu")
+        embedding = torch.zeros_like(z)
         # All emotions draw their number, so that one picture's choice does not hang on the mixture.
         for emotion in row.nonzero().flatten().tolist():
             component = self._component(emotion, float(choice[emotion]))

@@ -45,7 +45,7 @@ class TextEncoderInfo:
 
 @dataclass(frozen=True)
 class VisionInfo:
-    """The image encoder whose pooled, projected embeddings v are read: its name, never a path, and width V."""
+    """The image encoder whose pooled, projected embeddings v are read: its name, never a path, and V."""
 
     name: str
     width: int

@@ -212,7 +212,7 @@ def clip_tokenizer(tmp_path):
         str(tmp_path / "vocab.json"),
         str(tmp_path / "merges.txt"),
         model_max_length=LENGTH,
-        pad_token="<|endoftext|>",
+        pad_token="<|endoftext|>",  # noqa: S106
     )
 
 

@@ -1,4 +1,4 @@
-"""HiLoRA changes nothing until it has learned, routes every sample on its own, and touches only who is there."""
+"""HiLoRA changes nothing until it has learned, routes each sample on its own, and leaves the absent alone."""
 
 import copy
 
@@ -205,6 +205,19 @@ def test_one_gate_row_serves_every_row(tiny_unet):
         each = run(unet, inputs)
         attached.route(hilora.gate(one_hot(2)))
         torch.testing.assert_close(run(unet, inputs), each)
+
+
+def test_unconditional_rows_without_a_gate_are_the_bases_bit_for_bit(tiny_unet):
+    """HiLoRA on the conditional branch only: the other half of a guided batch is routed nowhere."""
+    unet, inputs = tiny_unet(), batch(4)
+    base = run(unet, inputs)
+    hilora = trained(unet)
+    with hilora.attach(unet) as attached:
+        gate = hilora.gate(one_hot(1, 1))
+        attached.route(torch.cat([torch.zeros_like(gate), gate]))
+        routed = run(unet, inputs)
+    assert torch.equal(routed[:2], base[:2])
+    assert not torch.allclose(routed[2:], base[2:])
 
 
 def test_gates_that_do_not_fit_are_refused(tiny_unet):
