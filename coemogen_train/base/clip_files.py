@@ -245,7 +245,7 @@ def _load_open_clip(
         model = open_clip.create_model(architecture, pretrained=chosen, precision="fp32", device="cpu")
         tokenize = open_clip.get_tokenizer(architecture)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{architecture}:{chosen}: open_clip cannot load this ({reason}): see to the network, or give "
             f"the weights as a file, {architecture}:FILE."

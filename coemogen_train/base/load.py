@@ -183,7 +183,7 @@ def read_pretrained(model_class: Any, folder: Path) -> Any:
             str(folder), local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{folder}: the weights here cannot be loaded ({reason}): get the model anew."
         ) from error

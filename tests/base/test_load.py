@@ -108,7 +108,7 @@ def test_a_missing_weight_is_no_random_weight(copy: Path, part: str) -> None:
     weights = load_file(path)
     name = sorted(weights)[3]
     save_file({key: value for key, value in weights.items() if key != name}, path, {"format": "pt"})
-    with pytest.raises(UserError, match=rf"{part}: 1 weights are missing.*get the model anew"):
+    with pytest.raises(UserError, match=rf"{part}: .*missing.*get the model anew"):
         load_base(copy)
 
 
