@@ -1,0 +1,1 @@
+"""The toy world: a miniature in which the whole method runs in minutes, offline, and winning means much."""

@@ -1,0 +1,87 @@
+"""The contest of the demo: who draws what from which prompt, and the pictures of each contestant."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..adapter.file import Adapter
+from ..adapter.gaussians import EmotionGaussians
+from ..base.generate import encode_prompts, generate_from_adapter
+from ..base.model import BaseModel
+from ..base.sampling import SamplingSettings, generate_images, noise_seeds
+
+GUIDANCES = (1.5, 3.0, 5.0)
+"""Guidance scales among which each contestant has its best chosen, on pictures that are not in the table."""
+
+Draw = Callable[[Sequence[str], int, SamplingSettings], list[Image.Image]]
+"""draw(intended emotions, seed, settings): one picture per emotion."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """key: its name in the JSON; title, note: its line in the table; kind: "baseline" or "ours"."""
+
+    key: str
+    title: str
+    note: str
+    kind: str
+    draw: Draw
+
+
+def draw_from_prompts(base: BaseModel, prompt_of: Callable[[str, random.Random], str]) -> Draw:
+    """The bare base model, prompted with a text per picture."""
+
+    def draw(intended: Sequence[str], seed: int, settings: SamplingSettings) -> list[Image.Image]:
+        rng = random.Random(f"prompts {seed}")
+        embeds = encode_prompts(base, [prompt_of(emotion, rng) for emotion in intended])
+        negative = encode_prompts(base, [""])
+        return generate_images(base, embeds, negative, noise_seeds(seed, len(intended)), settings)
+
+    return draw
+
+
+def draw_from_adapter(
+    base: BaseModel,
+    adapter: Adapter,
+    branches: str,
+    embeds_of: Callable[[Sequence[str], int], Tensor] | None = None,
+) -> Draw:
+    """The adapter on the base; embeds_of: image embeddings [n, V] in place of the Gaussians' draws."""
+    names = adapter.info.taxonomy.names
+
+    def draw(intended: Sequence[str], seed: int, settings: SamplingSettings) -> list[Image.Image]:
+        rows = torch.eye(len(names))[[names.index(emotion) for emotion in intended]]
+        embeds = embeds_of(intended, seed) if embeds_of else None
+        chosen = replace(settings, hilora_branches=branches)
+        return generate_from_adapter(base, adapter, rows, seed, chosen, image_embeds=embeds)
+
+    return draw
+
+
+def gaussian_embeds(
+    gaussians: EmotionGaussians, names: Sequence[str]
+) -> Callable[[Sequence[str], int], Tensor]:
+    """Embeddings from other Gaussians than the adapter's own."""
+
+    def embeds_of(intended: Sequence[str], seed: int) -> Tensor:
+        rows = torch.eye(len(names))[[list(names).index(emotion) for emotion in intended]]
+        return gaussians.sample(rows, seed)
+
+    return embeds_of
+
+
+def held_out_embeds(features: Tensor, labels: Sequence[str]) -> Callable[[Sequence[str], int], Tensor]:
+    """Embeddings of real held-out pictures of the intended emotion: what perfect Gaussians would give."""
+
+    def embeds_of(intended: Sequence[str], seed: int) -> Tensor:
+        rng = random.Random(f"held out {seed}")
+        rows = {name: [i for i, label in enumerate(labels) if label == name] for name in set(labels)}
+        return features[[rng.choice(rows[emotion]) for emotion in intended]]
+
+    return embeds_of

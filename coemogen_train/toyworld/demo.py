@@ -1,0 +1,261 @@
+"""`coemogen_train demo`: the whole method on the toy world, offline, in minutes, with an honest table at its
+end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+
+from ..adapter.file import load_adapter
+from ..adapter.gaussian_fit import fit_gaussians
+from ..base.load import load_base
+from ..base.sampling import SamplingSettings
+from ..base.vision import load_vision
+from ..data import TrainingSet, build_cache, filter_set, prepare_toy
+from ..evaluate import StageTime, print_report, write_report
+from ..files import atomic_write_bytes, atomic_write_text
+from ..train.config import TrainConfig, load_config
+from ..train.history import read_history
+from ..train.loop import train
+from ..train.setup import training_samples
+from .contest import (
+    GUIDANCES,
+    Contestant,
+    draw_from_adapter,
+    draw_from_prompts,
+    gaussian_embeds,
+    held_out_embeds,
+)
+from .demo_report import Outcome, demo_figures, demo_report, demo_sheet
+from .judges import Judges, Verdict
+from .recogniser import load_recogniser
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much is drawn: pictures per emotion in the set, in the choice of guidance, in the table; training
+    steps.
+    """
+
+    train: int = 200
+    test: int = 48
+    pilot: int = 8
+    table: int = 30
+    steps: int | None = None  # None: the preset's
+
+
+FULL = DemoSize()
+QUICK = DemoSize(train=24, test=12, pilot=1, table=2, steps=8)
+
+
+class Stopwatch:
+    """Wall-clock seconds of the demo's stages, told on standard error as they begin."""
+
+    def __init__(self) -> None:
+        self.stages: list[StageTime] = []
+        self.began = time.monotonic()
+        self.console = Console(file=sys.stderr)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        self.console.print(f"[bold]{name}[/bold]", highlight=False)
+        yield
+        self.stages.append(StageTime(name, time.monotonic() - began))
+
+    @property
+    def total(self) -> float:
+        return time.monotonic() - self.began
+
+
+def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
+    """Run the whole method on the toy world into `out`, and return the figures (`demo_figures`).
+
+    Leaves set/, run/, adapter.safetensors, samples.png, report.json and report.html. A folder of an earlier
+    demo is made anew.
+    """
+    size, watch = (QUICK if quick else FULL), Stopwatch()
+    out = out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    clip = load_vision("toy")
+
+    with watch.stage("Drawing the data set: eight emotions, six narratives each"):
+        prepare_toy(out / "set", seed, train_per_emotion=size.train, test_per_emotion=size.test)
+        training_set = TrainingSet.open(out / "set")
+    with watch.stage("Filtering: the worst fifth of the captions by CLIP similarity"):
+        filtered = filter_set(training_set, 0.2, clip)
+        training_set = TrainingSet.open(out / "set")
+    config = _config(out, seed, size)
+    with watch.stage("Caching latents and CLIP features"):
+        base = load_base("toy")
+        cache = build_cache(training_set, base, clip, config.resolution, config.flip)
+    with watch.stage(f"Training the adapter: {config.steps} steps, and fitting the Gaussians"):
+        result = train(config)
+        adapter_file = out / "adapter.safetensors"
+        atomic_write_bytes(adapter_file, result.adapter.read_bytes())
+        adapter = load_adapter(adapter_file)
+    with watch.stage("Training the probes on real pictures"):
+        judges = Judges(training_set, cache, clip, load_recogniser(WEIGHTS / "recogniser.safetensors"), seed)
+        real = judges.judge(
+            "real, held out", judges.test_pictures, judges.test_labels, "reference", "the measure"
+        )
+
+    kept = training_samples(training_set, captions_needed=True)
+    names = training_set.taxonomy.names
+    sentences = {name: [str(s.caption) for s in kept if s.emotion == name] for name in names}
+    single = fit_gaussians(
+        torch.stack([cache.image_embeds(sample.id) for sample in kept]),
+        torch.tensor([names.index(sample.emotion) for sample in kept]),
+        len(names),
+        "full",
+        1,
+        seed,
+    )
+    features = torch.from_numpy(judges.real_features)
+    contestants = {
+        contestant.key: contestant
+        for contestant in (
+            Contestant(
+                "base",
+                "base, the emotion's name",
+                "“an image of fear”",
+                "baseline",
+                draw_from_prompts(base, lambda emotion, rng: f"an image of {emotion}"),
+            ),
+            Contestant(
+                "sentences",
+                "base, sampled sentences",
+                "captions of the training set as prompts",
+                "baseline",
+                draw_from_prompts(base, lambda emotion, rng: rng.choice(sentences[emotion])),
+            ),
+            Contestant(
+                "adapter",
+                "CoEmoGen",
+                "HiLoRA on the conditional branch, mixtures of Gaussians",
+                "ours",
+                draw_from_adapter(base, adapter, "conditional"),
+            ),
+            Contestant(
+                "both_branches",
+                "CoEmoGen, HiLoRA on both branches",
+                "",
+                "ours",
+                draw_from_adapter(base, adapter, "both"),
+            ),
+            Contestant(
+                "single_gaussian",
+                "CoEmoGen, one Gaussian per emotion",
+                "the paper's sampling",
+                "ours",
+                draw_from_adapter(base, adapter, "conditional", gaussian_embeds(single, names)),
+            ),
+            Contestant(
+                "real_v",
+                "CoEmoGen, v of real held-out pictures",
+                "what perfect Gaussians would give",
+                "ours",
+                draw_from_adapter(
+                    base, adapter, "conditional", held_out_embeds(features, judges.test_labels)
+                ),
+            ),
+        )
+    }
+    settings = SamplingSettings(steps=config.preview_steps, guidance=config.guidance, batch_size=48)
+    with watch.stage("Choosing each method's guidance on pictures of their own"):
+        chosen = ("base", "sentences", "adapter", "both_branches")
+        pilots = {key: _pilot(contestants[key], judges, names, size.pilot, seed, settings) for key in chosen}
+    verdicts: dict[str, Verdict] = {"real": real}
+    pictures: dict[str, list[Image.Image]] = {"real": judges.test_pictures}
+    intended = [name for name in names for _ in range(size.table)]
+    with watch.stage(f"Drawing and judging {len(intended)} pictures per row of the table"):
+        for key, contestant in contestants.items():
+            guidance = _best_guidance(pilots.get(key, pilots["adapter"]))
+            pictures[key] = contestant.draw(
+                intended, 1_000_000 + 10_000 * seed, replace(settings, guidance=guidance)
+            )
+            verdicts[key] = judges.judge(
+                contestant.title, pictures[key], intended, contestant.kind, contestant.note, guidance
+            )
+
+    sheet = demo_sheet(training_set.taxonomy, judges.test_labels, intended, pictures)
+    outcome = Outcome(
+        verdicts,
+        pilots,
+        judges,
+        filtered,
+        _mistaken_share(out / "set", training_set),
+        adapter.gaussians.components,
+        read_history(result.history),
+        tuple(watch.stages),
+        watch.total,
+        config,
+        seed,
+    )
+    report = demo_report(outcome, sheet)
+    atomic_write_bytes(out / "samples.png", sheet)
+    write_report(report, out / "report.html")
+    figures = demo_figures(outcome) | {
+        "adapter": str(adapter_file),
+        "samples": str(out / "samples.png"),
+        "report": str(out / "report.html"),
+    }
+    atomic_write_text(out / "report.json", json.dumps(report.to_json() | {"figures": figures}, indent=1))
+    print_report(report, watch.console)
+    return figures
+
+
+def _config(out: Path, seed: int, size: DemoSize) -> TrainConfig:
+    overrides = [f"set={json.dumps(str(out / 'set'))}", f"out={json.dumps(str(out / 'run'))}", f"seed={seed}"]
+    if size.steps is not None:
+        overrides += [f"steps={size.steps}"]
+    return load_config("toy", overrides)
+
+
+def _pilot(
+    contestant: Contestant,
+    judges: Judges,
+    names: Sequence[str],
+    each: int,
+    seed: int,
+    settings: SamplingSettings,
+) -> dict[float, Verdict]:
+    """The contestant at each guidance, on a few pictures with seeds that the table does not use."""
+    intended = [name for name in names for _ in range(each)]
+    return {
+        guidance: judges.judge(
+            contestant.title,
+            contestant.draw(intended, 5_000_000 + 10_000 * seed, replace(settings, guidance=guidance)),
+            intended,
+            contestant.kind,
+            contestant.note,
+            guidance,
+        )
+        for guidance in GUIDANCES
+    }
+
+
+def _best_guidance(pilot: dict[float, Verdict]) -> float:
+    """The scale of the highest emotion accuracy; of equal ones the lowest."""
+    return max(pilot, key=lambda guidance: (pilot[guidance].right.mean(), -guidance))
+
+
+def _mistaken_share(folder: Path, training_set: TrainingSet) -> tuple[int, int]:
+    """Of the captions that are mistaken on purpose: how many there are, and how many the filter dropped."""
+    lines = (folder / "source" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    mistaken = {row["id"] for row in map(json.loads, lines) if row["mistaken"]}
+    dropped = {sample.id for sample in training_set.samples("train") if not sample.kept}
+    return len(mistaken), len(mistaken & dropped)
