@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import stat
 import warnings
 from collections.abc import Iterator
@@ -136,9 +137,8 @@ def decode_rgb(data: bytes, limits: ImageLimits) -> tuple[Image.Image, str, tupl
         raise ImageProblem("undecodable", "it is not a picture in a format that can be read") from None
     except MemoryError:
         raise ImageProblem("too_large", "there is not enough memory to decode it") from None
-    except (
-        Exception
-    ) as error:  # Pillow's parsers raise anything, from struct.error to KeyError, on hostile bytes
+    except Exception as error:
+        # On hostile bytes Pillow's parsers raise anything, from struct.error to KeyError.
         kind = "truncated" if "truncated" in str(error).lower() else "undecodable"
         raise ImageProblem(kind, f"{type(error).__name__}: {error}") from None
     if note:
@@ -167,10 +167,16 @@ def quiet_pillow() -> Iterator[None]:
     To be entered by the main thread around a loop of decoding threads (the warning filters are the process's
     own).
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+    pillow = logging.getLogger("PIL")
+    level = pillow.level
+    pillow.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        pillow.setLevel(level)
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
