@@ -16,7 +16,7 @@ from ..files import atomic_write_text, canonical_json
 from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
 from .config import TrainConfig, check_resume
 from .finish import make_info, write_adapter
-from .history import History, StepReading, cut_history
+from .history import History, StepReading, cut_history, read_history
 from .optimiser import gradient_norm, learning_rate_at, scale_gradients
 from .previews import Previews
 from .progress import TrainingProgress
@@ -53,7 +53,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> R
     """
     started = time.monotonic()
     _check_folder(config.out, resume)
-    run = prepare_run(config)
+    run = prepare_run(config, progress)
     make_info(run, config.steps)  # what could not be written at the end is told now
     checkpoints, previews, history_file = run_folders(config.out)
     done, bad_in_a_row = _begin(run, resume)
@@ -90,7 +90,9 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> R
         write_adapter(run, adapter, done)
     run.accelerator.wait_for_everyone()
     run.objective.attached.remove()
-    end = history.last
+    end = next(
+        reversed(read_history(history_file)), None
+    )  # of an earlier run, where this one had no step to do
     return RunResult(
         adapter=adapter,
         history=history_file,

@@ -31,6 +31,7 @@ from .config import TrainConfig
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
 from .precision import LossScale
+from .progress import stage_progress
 from .prompts import content_words
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Run:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def prepare_run(config: TrainConfig) -> Run:
-    """Load, cache and build everything that `config` names.
+def prepare_run(config: TrainConfig, progress: bool = False) -> Run:
+    """Load, cache and build everything that `config` names; with `progress`, a bar for what takes long.
 
     Raises:
         UserError: whatever of it is missing or does not fit, in one sentence.
@@ -112,8 +113,10 @@ def prepare_run(config: TrainConfig) -> Run:
     base = load_base(config.base, accelerator.device)
     _check_base(base, config)
     clip = load_vision(config.vision, accelerator.device)
-    with accelerator.main_process_first():  # one builds, the others find it built
-        cache = build_cache(training_set, base, clip, config.resolution, flip=config.flip)
+    shown = progress and accelerator.is_main_process
+    # One process builds, the others find it built.
+    with accelerator.main_process_first(), stage_progress(shown) as stage:
+        cache = build_cache(training_set, base, clip, config.resolution, flip=config.flip, progress=stage)
     _set_precision(base, config)
 
     embeds = torch.stack([cache.image_embeds(sample.id) for sample in samples]).float()
@@ -172,12 +175,19 @@ def training_samples(training_set: TrainingSet, captions_needed: bool) -> list[S
     """Give the kept samples of the training split, sorted by id.
 
     Raises:
-        DataError: none at all, or some without the caption that the semantic loss needs.
+        DataError: none at all, none of some emotion, or some without the caption that the semantic loss
+            needs.
     """
     samples = training_set.samples("train", kept_only=True)
     if not samples:
         raise DataError(
             f"{training_set.root}: the set has no picture to train on; look at what `prepare` told."
+        )
+    used = {sample.emotion for sample in samples}
+    if empty := [name for name in training_set.taxonomy.names if name not in used]:
+        raise DataError(
+            f"{training_set.root}: no picture to train on is kept for {', '.join(empty)}: add some, or take "
+            "the emotion out of the taxonomy and prepare again."
         )
     silent = [sample.id for sample in samples if not sample.caption]
     if captions_needed and silent:
