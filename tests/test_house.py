@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -197,6 +199,22 @@ def test_starting_does_not_wait_for_the_heavy_libraries(repository: Path, start:
     program = f"{start}, sys; found = {heavy} & set(sys.modules); assert not found, found"
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel_alone(repository: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    if not (repository / "coemogen_train" / "toyworld" / "weights" / "base").is_dir():
+        pytest.skip("no toy world's weights in this tree")
+    wheel.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "coemogen_train", "demo", "--quick", "--json", "--out", "demo"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=tmp_path / "empty", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    for key in ("adapter", "samples", "report"):
+        assert (tmp_path / "empty" / told[key]).stat().st_size > 0
+    assert {"emo_a", "emo_a_base", "emo_a_real", "gain_low", "gain_high", "seconds"} <= set(told)
 
 
 def test_the_version_is_said_once(repository: Path) -> None:

@@ -31,19 +31,6 @@ class Answer:
         out.flush()
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Any:
-    """A rich table whose first column is text and whose others are figures."""
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(title=title)
-    for number, header in enumerate(headers):
-        made.add_column(header, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(_cell(value)) for value in row))
-    return made
-
-
 def as_json_line(data: Mapping[str, Any]) -> str:
     """Return `data` as one line of strict JSON: paths become text, numbers that JSON has not become null."""
     return json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
@@ -61,9 +48,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .answer import Answer, table
+from .answer import Answer
 from .options import Json
 
 
@@ -27,6 +27,5 @@ def demo(
     """
     from ..toyworld.demo import run_demo
 
-    report = run_demo(out, seed, quick=quick)
-    figures = [(key, value) for key, value in report.items() if not isinstance(value, (dict, list))]
-    return Answer(report, [table(("figure", "value"), figures)])
+    figures = run_demo(out, seed, quick)
+    return Answer(figures, [f"{key}: {figures[key]}" for key in ("report", "samples", "adapter")])
