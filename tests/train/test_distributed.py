@@ -45,7 +45,7 @@ def launch(settings: dict, processes: int) -> None:
             )
         )
     for process in started:
-        _, errors = process.communicate(timeout=180)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
 
 

@@ -64,7 +64,7 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(settings, tmp_path):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert [record.step for record in read_history(tmp_path / "killed" / "history.jsonl")][-1] == 4

@@ -7,8 +7,17 @@ from coemogen_train.train import loop
 from coemogen_train.train.config import make_config
 from coemogen_train.train.setup import prepare_run
 
-# What a CUDA device would have to be waited for: reading a number, or a result whose size depends on the data.
-WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_consecutive", "_unique2"}
+# What a CUDA device would have to be waited for: reading a number, or a result whose size depends on the
+# data.
+WAITS = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "equal",
+    "is_nonzero",
+    "unique_consecutive",
+    "_unique2",
+}
 
 
 class Waits(TorchDispatchMode):
