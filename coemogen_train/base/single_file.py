@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                 f"{path}: this is no whole safetensors file ({error}): download or copy it again."
             ) from error
     try:
-        with _inert_bookkeeping():
+        with _inert_bookkeeping(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch on old pickle protocols; we say it ourselves
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(

@@ -89,7 +89,7 @@ def test_fingerprint_is_of_weights_and_type(folder: Path, base: BaseModel) -> No
     half = load_base(folder, dtype=torch.bfloat16)
     assert half.vae_fingerprint != base.vae_fingerprint
     with torch.no_grad():
-        next(again.vae.parameters()).view(-1)[0] += 1
+        next(again.vae.parameters())[0] += 1
     assert module_fingerprint(again.vae) != module_fingerprint(base.vae)
 
 
