@@ -7,7 +7,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 
-from coemogen_train.adapter.gaussian_fit import find_stories, fit_gaussians
+from coemogen_train.adapter.gaussian_fit import fit_gaussians
+from coemogen_train.adapter.stories import find_stories, narrowed
 from coemogen_train.errors import DataError
 
 EMOTIONS, STORIES, WIDTH = 4, 4, 32
@@ -84,7 +85,7 @@ def test_one_diagonal_gaussian_is_numpys_variance():
 def test_stories_are_found_although_backgrounds_differ_more():
     x, emotions, stories = world(150)
     groups = [x[emotions == emotion] for emotion in range(EMOTIONS)]
-    found = find_stories(groups, [STORIES] * EMOTIONS, diagonal=False, seed=0, restarts=4)
+    found = find_stories(groups, [STORIES] * EMOTIONS, seed=0, restarts=4)
     scores = [
         adjusted_rand_score(stories[emotions == emotion], found.shares[emotion].argmax(1))
         for emotion in range(EMOTIONS)
@@ -95,8 +96,9 @@ def test_stories_are_found_although_backgrounds_differ_more():
 def test_the_stories_gaussians_are_their_pictures_moments_drawn_towards_the_shared():
     x, emotions, _ = world(150)
     groups = [x[emotions == emotion] for emotion in range(EMOTIONS)]
-    found = find_stories(groups, [STORIES] * EMOTIONS, diagonal=False, seed=0)
-    clusters = found.clusters(2, strength=0.5)
+    found = find_stories(groups, [STORIES] * EMOTIONS, seed=0)
+    (clusters,) = found.clusters(2, (0.5,), diagonal=False)
+    (variances,) = found.clusters(2, (0.5,), diagonal=True)
     for k in range(STORIES):
         shares = found.shares[2][:, k]
         mean = np.average(groups[2], axis=0, weights=shares)
@@ -104,20 +106,38 @@ def test_the_stories_gaussians_are_their_pictures_moments_drawn_towards_the_shar
         count, nu = shares.sum(), 0.5 * WIDTH
         np.testing.assert_allclose(clusters.means[k], mean)
         np.testing.assert_allclose(
-            clusters.covariances[k], (count * own + nu * found.shared) / (count + nu), atol=1e-12
+            clusters.covariances[k], (count * own + nu * found.shared) / (count + nu), atol=1e-6
         )
+        np.testing.assert_allclose(variances.covariances[k], np.diag(clusters.covariances[k]))
 
 
-def test_the_log_likelihood_is_scikit_learns():
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_the_log_likelihood_is_scikit_learns(covariance):
     from sklearn.mixture import GaussianMixture
 
     x, emotions, _ = world(60)
     groups = [x[emotions == emotion] for emotion in range(EMOTIONS)]
-    clusters = find_stories(groups, [3] * EMOTIONS, diagonal=False, seed=0).clusters(0, 1.0)
-    twin = GaussianMixture(3)
+    clusters = find_stories(groups, [3] * EMOTIONS, seed=0).clusters(0, (1.0,), covariance == "diag")[0]
+    twin = GaussianMixture(3, covariance_type=covariance)
     twin.weights_, twin.means_, twin.covariances_ = clusters.weights, clusters.means, clusters.covariances
-    twin.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(clusters.covariances))
+    full = covariance == "full"
+    precisions = np.linalg.inv(clusters.covariances) if full else 1 / clusters.covariances
+    twin.precisions_cholesky_ = np.linalg.cholesky(precisions) if full else precisions**0.5
     np.testing.assert_allclose(clusters.log_likelihood(x), twin.score_samples(x), rtol=1e-8)
+
+
+def test_a_wide_space_is_searched_in_its_principal_directions():
+    """Against scikit-learn's principal components: the same subspace, whatever its basis."""
+    from sklearn.decomposition import PCA
+
+    x, emotions, _ = world(100)
+    groups = [x[emotions == emotion] for emotion in range(EMOTIONS)]
+    centred = np.concatenate([group - group.mean(0) for group in groups])
+    components = PCA(10).fit(centred).components_
+    narrow = np.concatenate(narrowed(groups, limit=10))
+    projected = x @ components.T
+    np.testing.assert_allclose(narrow @ narrow.T, projected @ projected.T, atol=1e-8)
+    assert narrowed(groups, limit=WIDTH) is groups
 
 
 @pytest.fixture(scope="module")
