@@ -35,7 +35,7 @@ def as_pixels(pictures: np.ndarray) -> Tensor:
 def train_autoencoder(
     vae: AutoencoderKL, pictures: np.ndarray, steps: int, seed: int, checkpoint: Path, log: Log
 ) -> None:
-    """Absolute and squared error, and a slight pull of the latents towards a unit Gaussian."""
+    """Absolute and squared error, also of edges, and a slight pull of the latents to a unit Gaussian."""
     vae.to(memory_format=torch.channels_last)
 
     def loss_of(step: int) -> Tensor:
@@ -46,7 +46,8 @@ def train_autoencoder(
             noise = torch.randn(posterior.mean.shape, generator=generator)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         error = decoded.float() - pixels
-        return error.abs().mean() + error.square().mean() + 2e-6 * posterior.kl().float().mean()
+        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        return error.abs().mean() + error.square().mean() + edges + 2e-6 * posterior.kl().float().mean()
 
     fit("autoencoder", vae, loss_of, Schedule(steps, 2e-3), checkpoint, log)
 
