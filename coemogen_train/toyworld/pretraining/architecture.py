@@ -89,20 +89,25 @@ def make_image_processor() -> CLIPImageProcessor:
 
 
 def make_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer whose byte-pair merges build the words of the toy world, each one token."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        min_frequency=1,
-        end_of_word_suffix="</w>",
-        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz,.'0123456789"),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(captions, trainer)
-    folder.mkdir(parents=True, exist_ok=True)
-    bpe.model.save(str(folder))
-    tokens = sorted(bpe.get_vocab(), key=lambda token: bpe.get_vocab()[token])
-    vocabulary = {token: index for index, token in enumerate([*tokens, START, END])}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    """A CLIP tokenizer whose byte-pair merges build the words of the toy world, each one token.
+
+    Made once and then read: the weights depend on its numbers. The library numbers letters in an order that
+    changes from run to run, so they are numbered here.
+    """
+    if not (folder / "vocab.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))  # noqa: S106 - no password
+        bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+        trainer = trainers.BpeTrainer(
+            vocab_size=4096,
+            min_frequency=1,
+            end_of_word_suffix="</w>",
+            initial_alphabet=list("abcdefghijklmnopqrstuvwxyz,.'0123456789"),
+            show_progress=False,
+        )
+        bpe.train_from_iterator(captions, trainer)
+        bpe.model.save(str(folder))
+        tokens = [*sorted(bpe.get_vocab(), key=lambda token: (len(token), token)), START, END]
+        vocabulary = {token: index for index, token in enumerate(tokens)}
+        (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     return CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)
