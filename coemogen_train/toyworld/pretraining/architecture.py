@@ -96,7 +96,7 @@ def make_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
     """
     if not (folder / "vocab.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))  # noqa: S106 - no password
+        bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
         bpe.pre_tokenizer = pre_tokenizers.Whitespace()
         trainer = trainers.BpeTrainer(
             vocab_size=4096,
