@@ -203,8 +203,8 @@ def _caveats(outcome: Outcome) -> tuple[str, ...]:
     assert second is not None  # noqa: S101 - Judges scores its probes
     return (
         "Each method's guidance was chosen on pictures outside the table; the last two rows take CoEmoGen's.",
-        f"A second probe, on the story recogniser's features ({second.accuracy:.2f} on real held-out pictures), "
-        f"sees {outcome.verdicts['adapter'].second:.2f} for CoEmoGen and "
+        f"A second probe, on the story recogniser's features ({second.accuracy:.2f} on real held-out "
+        f"pictures), sees {outcome.verdicts['adapter'].second:.2f} for CoEmoGen and "
         f"{outcome.verdicts['base'].second:.2f} for the base.",
         f"Of {made} captions that were made wrong on purpose the filter dropped {dropped}, among "
         f"{outcome.filtered.dropped} in all.",

@@ -1,0 +1,1 @@
+"""Measurements with the command that made them; never part of the tests."""
