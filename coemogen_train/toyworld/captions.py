@@ -108,3 +108,8 @@ def _named_pair(rng: random.Random) -> tuple[Scene, str]:
 
 def _is_positive(emotion: str) -> bool:
     return MIKELS.emotions[MIKELS.index(emotion)].polarity == "positive"
+
+
+def names_an_emotion(caption: str) -> bool:
+    """Whether a caption has an emotion's name among its words."""
+    return not {word.strip(",") for word in caption.split()}.isdisjoint(MIKELS.names)

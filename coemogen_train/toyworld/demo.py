@@ -52,13 +52,13 @@ class DemoSize:
 
     train: int = 200
     test: int = 48
-    pilot: int = 8
-    table: int = 30
+    pilot: int = 6
+    table: int = 24
     steps: int | None = None  # None: the preset's
 
 
 FULL = DemoSize()
-QUICK = DemoSize(train=24, test=12, pilot=1, table=2, steps=8)
+QUICK = DemoSize(train=24, test=12, pilot=2, table=2, steps=8)
 
 
 class Stopwatch:

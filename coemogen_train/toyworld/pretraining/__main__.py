@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTextModel
 
+from ..captions import names_an_emotion
 from ..recogniser import save_recogniser
 from . import architecture as arch
 from .corpus import build_corpus
@@ -83,6 +85,7 @@ class Pretraining:
             data["latents"],
             data["states"],
             data["empty"],
+            np.array([i for i, caption in enumerate(self.captions) if names_an_emotion(caption)]),
             steps,
             batch,
             self.seed,
@@ -106,14 +109,14 @@ class Pretraining:
         self.vae.register_to_config(scaling_factor=round(data["scale"], 5))
         text_encoder = self.text_encoder()
         base = StableDiffusionPipeline(
-            self.vae.half(),
-            text_encoder.half(),
-            self.tokenizer,
-            self.unet.half(),
-            self.schedule,
-            None,
-            None,
-            False,
+            vae=self.vae.half(),
+            text_encoder=text_encoder.half(),
+            tokenizer=self.tokenizer,
+            unet=self.unet.half(),
+            scheduler=self.schedule,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
         for name in ("base", "clip"):
             shutil.rmtree(out / name, ignore_errors=True)
@@ -121,6 +124,11 @@ class Pretraining:
         self.clip.half().save_pretrained(out / "clip", safe_serialization=True)
         arch.make_image_processor().save_pretrained(out / "clip")
         self.tokenizer.save_pretrained(out / "clip")
+        for folder in (out / "base" / "tokenizer", out / "clip"):  # what older transformers read
+            for name in ("vocab.json", "merges.txt"):
+                shutil.copyfile(self.work / "tokenizer" / name, folder / name)
+        for file in out.rglob("*.safetensors"):
+            file.chmod(0o644)
         shutil.copyfile(self.work / "recogniser.safetensors", out / "recogniser.safetensors")
         shutil.copyfile(self.work / "log.txt", out / "pretraining_log.txt")
 

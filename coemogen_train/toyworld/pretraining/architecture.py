@@ -49,7 +49,9 @@ def make_unet() -> UNet2DConditionModel:
 
 def make_noise_schedule() -> DDPMScheduler:
     """Stable Diffusion 1.5's own schedule."""
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    return DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+    )
 
 
 def make_clip(tokenizer: CLIPTokenizer) -> CLIPModel:

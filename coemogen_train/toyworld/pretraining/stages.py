@@ -17,6 +17,9 @@ from .resumable import Schedule, fit
 
 Log = Callable[[str], None]
 
+NAMED_SHARE = 0.4
+"""Share of a U-Net batch that is drawn from captions with an emotion's name: few names must reach many."""
+
 
 def draw_rows(count: int, batch: int, seed: int, step: int) -> np.ndarray:
     """The samples of a step: a permutation of the corpus per epoch, a function of seed and step alone."""
@@ -117,6 +120,7 @@ def train_unet(
     latents: tuple[Tensor, Tensor],
     states: Tensor,
     empty: Tensor,
+    named: np.ndarray,
     steps: int,
     batch: int,
     seed: int,
@@ -125,8 +129,8 @@ def train_unet(
 ) -> None:
     """Epsilon prediction, weighted by min(SNR, 5)/SNR (min-SNR); 10% of the captions dropped for guidance.
 
-    latents: means and deviations, scaled to unit variance; states: [n, L, W]; empty: the empty prompt's, [L,
-    W].
+    latents: means and deviations, scaled to unit variance; states: [n, L, W]; empty: the empty prompt's,
+        [L, W]; named: rows whose captions name an emotion.
     """
     unet.to(memory_format=torch.channels_last)
     means, deviations = latents
@@ -134,7 +138,11 @@ def train_unet(
 
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rows = torch.from_numpy(draw_rows(len(means), batch, seed + 2, step))
+        several = int(NAMED_SHARE * batch)
+        names = named[draw_rows(len(named), several, seed + 3, step)]
+        rows = torch.from_numpy(
+            np.concatenate([draw_rows(len(means), batch - several, seed + 2, step), names])
+        )
         shape = (batch, *means.shape[1:])
         clean = means[rows].float() + deviations[rows].float() * torch.randn(shape, generator=generator)
         noise = torch.randn(shape, generator=generator)
