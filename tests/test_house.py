@@ -203,8 +203,6 @@ def test_starting_does_not_wait_for_the_heavy_libraries(repository: Path, start:
 
 @pytest.mark.slow
 def test_the_demo_runs_from_the_wheel_alone(repository: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    if not (repository / "coemogen_train" / "toyworld" / "weights" / "base").is_dir():
-        pytest.skip("no toy world's weights in this tree")
     wheel.extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
     command = [sys.executable, "-m", "coemogen_train", "demo", "--quick", "--json", "--out", "demo"]

@@ -94,7 +94,7 @@ def filter_set(
     rows = _valid_rows(of, clip)
     if rows is None:
         if clip is None:
-            raise DataError(f"captions in {of.root} have no similarity yet: run `filter` with a CLIP model.")
+            raise DataError(f"captions in {of.root} have no similarity yet: name a CLIP model with --vision.")
         rows = score_similarities(of, clip, options, progress)
     losers = worst(rows, drop)
     rows = [{**row, "kept": row["id"] not in losers} for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -49,7 +50,7 @@ def draw_from_prompts(base: BaseModel, prompt_of: Callable[[str, random.Random],
 def draw_from_adapter(
     base: BaseModel,
     adapter: Adapter,
-    branches: str,
+    branches: Literal["both", "conditional"],
     embeds_of: Callable[[Sequence[str], int], Tensor] | None = None,
 ) -> Draw:
     """The adapter on the base; embeds_of: image embeddings [n, V] in place of the Gaussians' draws."""

@@ -5,6 +5,7 @@ end.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,8 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     size, watch = (QUICK if quick else FULL), Stopwatch()
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
+    for made in ("set", "run"):
+        shutil.rmtree(out / made, ignore_errors=True)
     clip = load_vision("toy")
 
     with watch.stage("Drawing the data set: eight emotions, six narratives each"):

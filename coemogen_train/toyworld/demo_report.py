@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,7 @@ def demo_report(outcome: Outcome, sheet: bytes) -> DemoReport:
         ),
         confusions=tuple(
             confusion_of(
-                verdict.row.name, names, confusion_matrix(verdict.predicted, verdict.intended, names)
+                verdict.row.name, names, confusion_matrix(verdict.predicted, verdict.intended, names).tolist()
             )
             for verdict in (verdicts["adapter"], verdicts["base"])
         ),
@@ -164,11 +165,11 @@ def demo_report(outcome: Outcome, sheet: bytes) -> DemoReport:
 
 
 def _curves(history: Sequence[StepRecord]) -> tuple[Curve, ...]:
+    """Both losses; a step that was skipped leaves a gap."""
     steps = tuple(record.step for record in history)
-    return (
-        Curve("noise error (L_LDM)", steps, tuple(record.ldm for record in history)),
-        Curve("semantic loss (L_SEM)", steps, tuple(record.semantic for record in history)),
-    )
+    ldm = tuple(math.nan if record.ldm is None else record.ldm for record in history)
+    semantic = tuple(math.nan if record.semantic is None else record.semantic for record in history)
+    return Curve("noise error (L_LDM)", steps, ldm), Curve("semantic loss (L_SEM)", steps, semantic)
 
 
 def _settings(outcome: Outcome) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

@@ -100,9 +100,9 @@ def _draw_background(canvas: Canvas, scene: Scene, rng: random.Random) -> None:
             canvas.line((176, 160, 160), 11, (x + shift, horizon), (x + shift, horizon - height))
         canvas.line((236, 232, 220), 1, (0, 60), (64, 60))
     elif scene.background == "room":
-        x = 32 + 2 * shift
-        canvas.line((150, 206, 240), 13, (x, 7), (x, 21))
-        canvas.line((255, 255, 255), 1, (x, 7), (x, 21))
+        middle = 32 + 2 * shift
+        canvas.line((150, 206, 240), 13, (middle, 7), (middle, 21))
+        canvas.line((255, 255, 255), 1, (middle, 7), (middle, 21))
         canvas.line((150, 100, 64), 1, (0, horizon), (64, horizon))
     else:
         canvas.disc((236, 242, 250), 50 + shift, horizon + 8, 16)
@@ -139,8 +139,8 @@ def _draw_mark(canvas: Canvas, kind: str, x: float, y: float, rng: random.Random
                 SLIME, 1.5, (x + dx, y), (x + dx + 2, y - 3), (x + dx - 1, y - 6), (x + dx + 2, y - 10)
             )
     elif kind == "tears":
-        for dx, dy in ((0, 0), (2.5, 4.5), (0.5, 9)):
-            canvas.disc((70, 140, 250), x + dx, y + dy, 1.6)
+        for right, down in ((0.0, 0.0), (2.5, 4.5), (0.5, 9.0)):
+            canvas.disc((70, 140, 250), x + right, y + down, 1.6)
     elif kind == "burst":
         for dx, dy in ((0, -7), (5, -5), (7, 0), (5, 5), (0, 7), (-5, -4)):
             canvas.line(MARK_RED, 1.6, (x + dx * 0.35, y + dy * 0.35), (x + dx, y + dy))
@@ -151,8 +151,8 @@ def _draw_mark(canvas: Canvas, kind: str, x: float, y: float, rng: random.Random
         for dy in (0, 6):
             canvas.line((240, 244, 250), 1.3, (x - 7, y + dy + 3), (x, y + dy + 1), (x + 7, y + dy - 3))
     elif kind == "cloud":
-        for dx, r in ((-6, 4.0), (0, 5.5), (6, 4.0)):
-            canvas.disc((250, 252, 255), x + dx, y, r)
+        for dx, radius in ((-6, 4.0), (0, 5.5), (6, 4.0)):
+            canvas.disc((250, 252, 255), x + dx, y, radius)
 
 
 def _lit(image: Image.Image, bright: bool, rng: random.Random) -> Image.Image:
@@ -161,5 +161,5 @@ def _lit(image: Image.Image, bright: bool, rng: random.Random) -> Image.Image:
     light = rng.uniform(1.0, 1.08) if bright else rng.uniform(0.72, 0.84)
     saturation = rng.uniform(1.05, 1.2) if bright else rng.uniform(0.42, 0.58)
     grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    pixels = (grey[..., None] + (pixels - grey[..., None]) * saturation) * light
-    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
+    lit = (grey[..., None] + (pixels - grey[..., None]) * saturation) * light
+    return Image.fromarray(lit.clip(0, 255).round().astype(np.uint8))

@@ -55,7 +55,9 @@ def test_names_in_pretraining_mostly_show_a_cliche() -> None:
 
 def test_data_set_on_disk(tmp_path: Path) -> None:
     counts = write_toy_source(tmp_path, seed=1, train_per_emotion=12, test_per_emotion=6)
-    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert counts["pictures"] == len(rows) == 8 * 18
     assert counts["mistaken_captions"] == sum(row["mistaken"] for row in rows) > 0
     assert not any(row["mistaken"] for row in rows if row["split"] == "test")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -13,12 +12,21 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTextModel
 
+from ...emotions import MIKELS
 from ..captions import names_an_emotion
 from ..recogniser import save_recogniser
 from . import architecture as arch
 from .corpus import build_corpus
 from .recogniser import train_recogniser
-from .stages import encode_captions, encode_pictures, tokenize, train_autoencoder, train_clip, train_unet
+from .stages import (
+    encode_captions,
+    encode_pictures,
+    teach_names,
+    tokenize,
+    train_autoencoder,
+    train_clip,
+    train_unet,
+)
 
 STAGES = ("autoencoder", "clip", "recogniser", "unet", "save")
 
@@ -55,6 +63,19 @@ class Pretraining:
             self.work / "clip.pt",
             self.log,
         )
+        named = self.work / "clip_named.pt"
+        if not named.exists():
+            teach_names(
+                self.clip,
+                self.tokenizer,
+                self.pictures,
+                self.captions,
+                MIKELS.names,
+                150,
+                self.seed,
+                self.log,
+            )
+            torch.save(self.clip.state_dict(), named)
 
     def text_encoder(self) -> CLIPTextModel:
         """CLIP's text tower as Stable Diffusion 1.5 holds it: a model of its own, without projection."""
@@ -67,7 +88,7 @@ class Pretraining:
 
     def train_unet(self, steps: int, batch: int) -> None:
         self.vae.load_state_dict(torch.load(self.work / "vae.pt", weights_only=True)["average"])
-        self.clip.load_state_dict(torch.load(self.work / "clip.pt", weights_only=True)["average"])
+        self.clip.load_state_dict(torch.load(self.work / "clip_named.pt", weights_only=True))
         encoded = self.work / "encoded.pt"
         if not encoded.exists():
             means, deviations = encode_pictures(self.vae.eval(), self.pictures)
@@ -104,7 +125,7 @@ class Pretraining:
         """
         data = torch.load(self.work / "encoded.pt", weights_only=True)
         self.vae.load_state_dict(torch.load(self.work / "vae.pt", weights_only=True)["average"])
-        self.clip.load_state_dict(torch.load(self.work / "clip.pt", weights_only=True)["average"])
+        self.clip.load_state_dict(torch.load(self.work / "clip_named.pt", weights_only=True))
         self.unet.load_state_dict(torch.load(self.work / "unet.pt", weights_only=True)["average"])
         self.vae.register_to_config(scaling_factor=round(data["scale"], 5))
         text_encoder = self.text_encoder()
@@ -161,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
