@@ -178,15 +178,17 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
         )
     }
     settings = SamplingSettings(steps=config.preview_steps, guidance=config.guidance, batch_size=48)
-    with watch.stage("Choosing each method's guidance on pictures of their own"):
-        chosen = ("base", "sentences", "adapter", "both_branches")
-        pilots = {key: _pilot(contestants[key], judges, names, size.pilot, seed, settings) for key in chosen}
+    with watch.stage("Choosing the guidance of the base and of CoEmoGen, on pictures of their own"):
+        pilots = {
+            key: _pilot(contestants[key], judges, names, size.pilot, seed, settings)
+            for key in ("base", "adapter")
+        }
     verdicts: dict[str, Verdict] = {"real": real}
     pictures: dict[str, list[Image.Image]] = {"real": judges.test_pictures}
     intended = [name for name in names for _ in range(size.table)]
     with watch.stage(f"Drawing and judging {len(intended)} pictures per row of the table"):
         for key, contestant in contestants.items():
-            guidance = _best_guidance(pilots.get(key, pilots["adapter"]))
+            guidance = _best_guidance(pilots["base" if contestant.kind == "baseline" else "adapter"])
             pictures[key] = contestant.draw(
                 intended, 1_000_000 + 10_000 * seed, replace(settings, guidance=guidance)
             )

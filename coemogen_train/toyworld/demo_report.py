@@ -203,7 +203,8 @@ def _caveats(outcome: Outcome) -> tuple[str, ...]:
     second = outcome.judges.second.held_out
     assert second is not None  # noqa: S101 - Judges scores its probes
     return (
-        "Each method's guidance was chosen on pictures outside the table; the last two rows take CoEmoGen's.",
+        "The guidance of the base and of CoEmoGen was chosen on pictures outside the table; "
+        "the other rows of each take the same.",
         f"A second probe, on the story recogniser's features ({second.accuracy:.2f} on real held-out "
         f"pictures), sees {outcome.verdicts['adapter'].second:.2f} for CoEmoGen and "
         f"{outcome.verdicts['base'].second:.2f} for the base.",
