@@ -52,7 +52,7 @@ def fit(
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         average, start = saved["average"], saved["step"]
-    began, running = time.time(), 0.0
+    began, running, summed = time.time(), 0.0, 0
     for step in range(start, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
@@ -66,11 +66,11 @@ def fit(
             for key, value in model.state_dict().items():
                 if value.is_floating_point():
                     average[key].lerp_(value, 1 - decay)
-        running += loss.item()
+        running, summed = running + loss.item(), summed + 1
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
             seconds = time.time() - began
-            log(f"{name}: step {step + 1}/{schedule.steps}, loss {running / every:.4f}, {seconds:.0f} s")
-            running = 0.0
+            log(f"{name}: step {step + 1}/{schedule.steps}, loss {running / summed:.4f}, {seconds:.0f} s")
+            running, summed = 0.0, 0
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
