@@ -17,6 +17,7 @@ from typing import Any
 
 ROWS = {
     "real, held out": "_real",
+    "real, through the autoencoder": "_real_decoded",
     "base, the emotion's name": "_base",
     "base, sampled sentences": "_sentences",
     "CoEmoGen": "",
@@ -51,6 +52,8 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, end in ROWS.items():
+        if any(f"emo_a{end}" not in run for run in runs):
+            continue
         cells = [spread([run[f"{column}{end}"] for run in runs]) for column in COLUMNS]
         scales = sorted({run[f"guidance{end}"] for run in runs} - {None})
         lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(f'{scale:g}' for scale in scales)} |")

@@ -15,7 +15,8 @@ from ..adapter.file import Adapter
 from ..adapter.gaussians import EmotionGaussians
 from ..base.generate import encode_prompts, generate_from_adapter
 from ..base.model import BaseModel
-from ..base.sampling import SamplingSettings, generate_images, noise_seeds
+from ..base.sampling import SamplingSettings, generate_images, noise_seeds, to_images
+from ..data.pixels import to_pixels
 
 GUIDANCES = (1.5, 3.0, 5.0)
 """Guidance scales among which each contestant has its best chosen, on pictures that are not in the table."""
@@ -86,3 +87,12 @@ def held_out_embeds(features: Tensor, labels: Sequence[str]) -> Callable[[Sequen
         return features[[rng.choice(rows[emotion]) for emotion in intended]]
 
     return embeds_of
+
+
+def through_autoencoder(base: BaseModel, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """The pictures encoded and decoded by the base: the best that any of its samples can look."""
+    decoded: list[Image.Image] = []
+    for start in range(0, len(pictures), 48):
+        mean, _ = base.encode_latents(to_pixels(list(pictures[start : start + 48])))
+        decoded += to_images(base.decode_latents(mean))
+    return decoded

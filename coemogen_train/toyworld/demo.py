@@ -37,6 +37,7 @@ from .contest import (
     draw_from_prompts,
     gaussian_embeds,
     held_out_embeds,
+    through_autoencoder,
 )
 from .demo_report import Outcome, demo_figures, demo_report, demo_sheet
 from .judges import Judges, Verdict
@@ -115,6 +116,13 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
         real = judges.judge(
             "real, held out", judges.test_pictures, judges.test_labels, "reference", "the measure"
         )
+        blurred = judges.judge(
+            "real, through the autoencoder",
+            through_autoencoder(base, judges.test_pictures),
+            judges.test_labels,
+            "reference",
+            "what the base's blur alone costs",
+        )
 
     kept = training_samples(training_set, captions_needed=True)
     names = training_set.taxonomy.names
@@ -183,7 +191,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
             key: _pilot(contestants[key], judges, names, size.pilot, seed, settings)
             for key in ("base", "adapter")
         }
-    verdicts: dict[str, Verdict] = {"real": real}
+    verdicts: dict[str, Verdict] = {"real": real, "real_decoded": blurred}
     pictures: dict[str, list[Image.Image]] = {"real": judges.test_pictures}
     intended = [name for name in names for _ in range(size.table)]
     with watch.stage(f"Drawing and judging {len(intended)} pictures per row of the table"):
