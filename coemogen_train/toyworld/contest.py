@@ -12,11 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..adapter.file import Adapter
+from ..adapter.gaussian_fit import fit_gaussians
 from ..adapter.gaussians import EmotionGaussians
 from ..base.generate import encode_prompts, generate_from_adapter
 from ..base.model import BaseModel
 from ..base.sampling import SamplingSettings, generate_images, noise_seeds, to_images
+from ..data.embeddings import EmbeddingCache
 from ..data.pixels import to_pixels
+from ..data.samples import Sample
+from .judges import Judges
 
 GUIDANCES = (1.5, 3.0, 5.0)
 """Guidance scales among which each contestant has its best chosen, on pictures that are not in the table."""
@@ -96,3 +100,35 @@ def through_autoencoder(base: BaseModel, pictures: Sequence[Image.Image]) -> lis
         mean, _ = base.encode_latents(to_pixels(list(pictures[start : start + 48])))
         decoded += to_images(base.decode_latents(mean))
     return decoded
+
+
+def enter_contestants(
+    base: BaseModel,
+    adapter: Adapter,
+    kept: Sequence[Sample],
+    cache: EmbeddingCache,
+    judges: Judges,
+    seed: int,
+) -> dict[str, Contestant]:
+    """All rows of the demo's table that draw, by key; kept: the training pictures behind the adapter."""
+    names = adapter.info.taxonomy.names
+    sentences = {name: [str(sample.caption) for sample in kept if sample.emotion == name] for name in names}
+    embeds = torch.stack([cache.image_embeds(sample.id) for sample in kept])
+    labels = torch.tensor([names.index(sample.emotion) for sample in kept])
+    single = fit_gaussians(embeds, labels, len(names), "full", components=1, seed=seed)
+    held_out = held_out_embeds(torch.from_numpy(judges.real_features), judges.test_labels)
+    by_name = draw_from_prompts(base, lambda emotion, rng: f"an image of {emotion}")
+    by_sentence = draw_from_prompts(base, lambda emotion, rng: rng.choice(sentences[emotion]))
+    conditional = draw_from_adapter(base, adapter, "conditional")
+    both = draw_from_adapter(base, adapter, "both")
+    one = draw_from_adapter(base, adapter, "conditional", gaussian_embeds(single, names))
+    real = draw_from_adapter(base, adapter, "conditional", held_out)
+    rows = (
+        ("base", "base, the emotion's name", "prompt “an image of fear”", "baseline", by_name),
+        ("sentences", "base, sampled sentences", "captions of the training set", "baseline", by_sentence),
+        ("adapter", "CoEmoGen", "HiLoRA on the conditional branch, several Gaussians", "ours", conditional),
+        ("both_branches", "CoEmoGen, HiLoRA on both branches", "several Gaussians", "ours", both),
+        ("single_gaussian", "CoEmoGen, one Gaussian per emotion", "the paper's sampling", "ours", one),
+        ("real_v", "CoEmoGen, v of real held-out pictures", "as perfect Gaussians would be", "ours", real),
+    )
+    return {row[0]: Contestant(*row) for row in rows}

@@ -14,31 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from rich.console import Console
 
 from ..adapter.file import load_adapter
-from ..adapter.gaussian_fit import fit_gaussians
 from ..base.load import load_base
+from ..base.model import BaseModel
 from ..base.sampling import SamplingSettings
 from ..base.vision import load_vision
 from ..data import TrainingSet, build_cache, filter_set, prepare_toy
+from ..errors import UserError
 from ..evaluate import StageTime, print_report, write_report
 from ..files import atomic_write_bytes, atomic_write_text
 from ..train.config import TrainConfig, load_config
 from ..train.history import read_history
 from ..train.loop import train
 from ..train.setup import training_samples
-from .contest import (
-    GUIDANCES,
-    Contestant,
-    draw_from_adapter,
-    draw_from_prompts,
-    gaussian_embeds,
-    held_out_embeds,
-    through_autoencoder,
-)
+from .contest import GUIDANCES, Contestant, enter_contestants, through_autoencoder
 from .demo_report import Outcome, demo_figures, demo_report, demo_sheet
 from .judges import Judges, Verdict
 from .recogniser import load_recogniser
@@ -91,9 +83,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     """
     size, watch = (QUICK if quick else FULL), Stopwatch()
     out = out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    for made in ("set", "run"):
-        shutil.rmtree(out / made, ignore_errors=True)
+    _make_room(out)
     clip = load_vision("toy")
 
     with watch.stage("Drawing the data set: eight emotions, six narratives each"):
@@ -113,85 +103,17 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
         adapter = load_adapter(adapter_file)
     with watch.stage("Training the probes on real pictures"):
         judges = Judges(training_set, cache, clip, load_recogniser(WEIGHTS / "recogniser.safetensors"), seed)
-        real = judges.judge(
-            "real, held out", judges.test_pictures, judges.test_labels, "reference", "the measure"
-        )
-        blurred = judges.judge(
-            "real, through the autoencoder",
-            through_autoencoder(base, judges.test_pictures),
-            judges.test_labels,
-            "reference",
-            "what the base's blur alone costs",
-        )
+        verdicts = _references(base, judges)
 
-    kept = training_samples(training_set, captions_needed=True)
     names = training_set.taxonomy.names
-    sentences = {name: [str(s.caption) for s in kept if s.emotion == name] for name in names}
-    single = fit_gaussians(
-        torch.stack([cache.image_embeds(sample.id) for sample in kept]),
-        torch.tensor([names.index(sample.emotion) for sample in kept]),
-        len(names),
-        "full",
-        1,
-        seed,
-    )
-    features = torch.from_numpy(judges.real_features)
-    contestants = {
-        contestant.key: contestant
-        for contestant in (
-            Contestant(
-                "base",
-                "base, the emotion's name",
-                "“an image of fear”",
-                "baseline",
-                draw_from_prompts(base, lambda emotion, rng: f"an image of {emotion}"),
-            ),
-            Contestant(
-                "sentences",
-                "base, sampled sentences",
-                "captions of the training set as prompts",
-                "baseline",
-                draw_from_prompts(base, lambda emotion, rng: rng.choice(sentences[emotion])),
-            ),
-            Contestant(
-                "adapter",
-                "CoEmoGen",
-                "HiLoRA on the conditional branch, mixtures of Gaussians",
-                "ours",
-                draw_from_adapter(base, adapter, "conditional"),
-            ),
-            Contestant(
-                "both_branches",
-                "CoEmoGen, HiLoRA on both branches",
-                "",
-                "ours",
-                draw_from_adapter(base, adapter, "both"),
-            ),
-            Contestant(
-                "single_gaussian",
-                "CoEmoGen, one Gaussian per emotion",
-                "the paper's sampling",
-                "ours",
-                draw_from_adapter(base, adapter, "conditional", gaussian_embeds(single, names)),
-            ),
-            Contestant(
-                "real_v",
-                "CoEmoGen, v of real held-out pictures",
-                "what perfect Gaussians would give",
-                "ours",
-                draw_from_adapter(
-                    base, adapter, "conditional", held_out_embeds(features, judges.test_labels)
-                ),
-            ),
-        )
-    }
+    kept = training_samples(training_set, captions_needed=True)
+    contestants = enter_contestants(base, adapter, kept, cache, judges, seed)
     settings = SamplingSettings(steps=config.preview_steps, guidance=config.guidance, batch_size=48)
     with watch.stage("Choosing the guidance of the base and of CoEmoGen, on pictures of their own"):
         pilots = {
             key: _pilot(contestants[key], judges, names, size.pilot, seed, settings)
             for key in ("base", "adapter")
         }
-    verdicts: dict[str, Verdict] = {"real": real, "real_decoded": blurred}
     pictures: dict[str, list[Image.Image]] = {"real": judges.test_pictures}
     intended = [name for name in names for _ in range(size.table)]
     with watch.stage(f"Drawing and judging {len(intended)} pictures per row of the table"):
@@ -229,6 +151,34 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     atomic_write_text(out / "report.json", json.dumps(report.to_json() | {"figures": figures}, indent=1))
     print_report(report, watch.console)
     return figures
+
+
+def _make_room(out: Path) -> None:
+    """Take away what an earlier demo left in the folder, known by its mark, and nothing else.
+
+    Raises:
+        UserError: the folder holds a set or a run that no demo made.
+    """
+    mark = out / "demo.txt"
+    if not mark.exists() and any((out / made).exists() for made in ("set", "run")):
+        raise UserError(f"{out} holds a set or a run of another origin: choose an empty folder for --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(mark, "Made by coemogen_train demo, which makes this folder anew.\n")
+    for made in ("set", "run"):
+        shutil.rmtree(out / made, ignore_errors=True)
+
+
+def _references(base: BaseModel, judges: Judges) -> dict[str, Verdict]:
+    """What the judges say of real held-out pictures, as they are and as the base can show them."""
+    decoded = through_autoencoder(base, judges.test_pictures)
+    rows = {
+        "real": ("real, held out", judges.test_pictures, "the measure"),
+        "real_decoded": ("real, through the autoencoder", decoded, "what the base's blur alone costs"),
+    }
+    return {
+        key: judges.judge(title, pictures, judges.test_labels, "reference", note)
+        for key, (title, pictures, note) in rows.items()
+    }
 
 
 def _config(out: Path, seed: int, size: DemoSize) -> TrainConfig:
