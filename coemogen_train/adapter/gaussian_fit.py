@@ -67,6 +67,8 @@ def fit_gaussians(
             return _pack([_single(group, groups, diagonal) for group in groups])
         most = MAX_COMPONENTS if components == "auto" else components
         counts = [max(1, min(most, len(group) // _PICTURES_PER_STORY)) for group in groups]
+        if max(counts) == 1:  # too few pictures to tell stories apart, or to hold some out
+            return _pack([_single(group, groups, diagonal) for group in groups])
         if components == "auto":
             counts = _choose_counts(groups, counts, seed)
         strength = _choose_strength(groups, counts, seed, diagonal)

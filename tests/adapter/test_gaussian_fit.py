@@ -218,3 +218,13 @@ def test_data_that_cannot_be_fitted_is_told():
         fit(np.ones_like(x), emotions)
     with pytest.raises(DataError, match="half precision"):
         fit(x * 1e8, emotions, components=1)
+
+
+def test_a_handful_of_pictures_gives_one_gaussian_each() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeds = torch.randn(11, 24, generator=generator)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7])
+    automatic = fit_gaussians(embeds, labels, 8)
+    single = fit_gaussians(embeds, labels, 8, components=1)
+    assert automatic.components == (1,) * 8
+    assert torch.equal(automatic.mean, single.mean) and torch.equal(automatic.factor, single.factor)
