@@ -101,13 +101,12 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
         adapter_file = out / "adapter.safetensors"
         atomic_write_bytes(adapter_file, result.adapter.read_bytes())
         adapter = load_adapter(adapter_file)
-    with watch.stage("Training the probes on real pictures"):
+    names = training_set.taxonomy.names
+    with watch.stage("Training the probes on real pictures, and fitting the paper's single Gaussians"):
         judges = Judges(training_set, cache, clip, load_recogniser(WEIGHTS / "recogniser.safetensors"), seed)
         verdicts = _references(base, judges)
-
-    names = training_set.taxonomy.names
-    kept = training_samples(training_set, captions_needed=True)
-    contestants = enter_contestants(base, adapter, kept, cache, judges, seed)
+        kept = training_samples(training_set, captions_needed=True)
+        contestants = enter_contestants(base, adapter, kept, cache, judges, seed)
     settings = SamplingSettings(steps=config.preview_steps, guidance=config.guidance, batch_size=48)
     with watch.stage("Choosing the guidance of the base and of CoEmoGen, on pictures of their own"):
         pilots = {

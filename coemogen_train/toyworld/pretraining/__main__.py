@@ -1,4 +1,4 @@
-"""Pretrain the toy base: autoencoder, CLIP, U-Net, recogniser; about an hour and a half on two cores."""
+"""Pretrain the toy base: autoencoder, CLIP, U-Net, recogniser; hours rather than minutes on two cores."""
 
 from __future__ import annotations
 
