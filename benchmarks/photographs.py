@@ -45,7 +45,7 @@ def write_inputs(work: Path) -> tuple[Path, Path, Path]:
     from safetensors.torch import save_file
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from tests.base.checkpoints import write_random_sd15
+    from tests.base.checkpoints import write_random_8gb
 
     table = work / "photographs.csv"
     folder = Path(skimage.__file__).parent / "data"
@@ -54,9 +54,9 @@ def write_inputs(work: Path) -> tuple[Path, Path, Path]:
         writer.writerow(("image", "emotion", "caption", "split"))
         for emotion, photographs in PHOTOGRAPHS.items():
             writer.writerows((folder / name, emotion, caption, "train") for name, caption in photographs)
-    checkpoint, vision = work / "random-sd15.safetensors", work / "random-vit-l-14.safetensors"
+    checkpoint, vision = work / "random-8gb.safetensors", work / "random-vit-l-14.safetensors"
     if not checkpoint.exists():
-        write_random_sd15(checkpoint)
+        write_random_8gb(checkpoint)
     if not vision.exists():
         torch.manual_seed(0)
         config = CLIPVisionConfig(
@@ -130,7 +130,7 @@ def main() -> None:
     stages = {
         "prepare": run("prepare", str(table), "--out", str(work / "set")),
         "cache": run("cache", str(work / "set"), *models, "--resolution", "256"),
-        "train": run("train", "--config", "sd15", "--out", str(work / "run"), *chosen),
+        "train": run("train", "--config", "8gb", "--out", str(work / "run"), *chosen),
         "generate": run(
             *("generate", str(adapter), "--base", str(checkpoint), "--emotion", "awe", "--size", "256"),
             *("--steps", "5", "--out", str(work / "pictures")),

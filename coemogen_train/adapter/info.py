@@ -14,6 +14,7 @@ from ..errors import AdapterError, TaxonomyError
 from .hilora import ATTENTION_TARGETS
 
 HILORA_BRANCHES = ("both", "conditional")
+MAPPER_INPUTS = ("one_hot", "learned", "name")
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 # Far above any model in use; what bounds the work that a hostile file can ask for.
 _MAX_WIDTH = 65_536
@@ -26,20 +27,26 @@ class BaseInfo:
     """The base model that the adapter was trained on.
 
     architecture: such as "stable-diffusion-v1"; cross_attention_dim: the U-Net's; name: never a path.
+    zero_terminal_snr: whether its noise schedule ends in pure noise, as many v-prediction bases' do.
     """
 
     architecture: str
     prediction_type: str
     cross_attention_dim: int
     name: str
+    zero_terminal_snr: bool = False
 
 
 @dataclass(frozen=True)
 class TextEncoderInfo:
-    """A text encoder: its width W, layers skipped at its end, and whether pooled states were projected."""
+    """A text encoder: its width W, its clip skip, and whether pooled states were projected.
+
+    clip_skip: the layer that is read, counted from the end, as people and ComfyUI's "CLIP Set Last Layer" (with
+        a minus) count it: 1 is the last, 2 the one before it.
+    """
 
     width: int
-    clip_skip: int = 0
+    clip_skip: int = 1
     projected: bool = False
 
 
@@ -67,7 +74,7 @@ class AdapterInfo:
     base, text_encoders (one today), vision: the models it was trained with.
     layers: module path in a diffusers U-Net -> (in_features, out_features), what HiLoRA adapts.
     targets: the suffixes by which these layers were chosen.
-    rank, alpha: HiLoRA's; tokens N, hidden: the mapper's; visual_tokens K: the encoder's.
+    rank, alpha: HiLoRA's; tokens N, hidden, mapper_input: the mapper's; visual_tokens K: the encoder's.
     guidance: what to sample with.
     training: the settings it was trained with, plain JSON values by name, never a path.
     data: counts of the training data, numbers by name (or by emotion within a name), never a path.
@@ -85,6 +92,7 @@ class AdapterInfo:
     tokens: int = 4
     visual_tokens: int = 4
     hidden: int = 512
+    mapper_input: str = "one_hot"
     guidance: GuidanceInfo = GuidanceInfo()
     training: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -140,6 +148,7 @@ class AdapterInfo:
             tokens=_count(plain["tokens"], "tokens", 1024),
             visual_tokens=_count(plain["visual_tokens"], "visual_tokens", 1024),
             hidden=_count(plain["hidden"], "hidden"),
+            mapper_input=_one_of(plain.get("mapper_input", "one_hot"), MAPPER_INPUTS, "mapper_input"),
             guidance=GuidanceInfo(
                 _number(guidance["scale"], "guidance scale", above=0),
                 _one_of(guidance["hilora_branches"], HILORA_BRANCHES, "hilora_branches"),
@@ -172,11 +181,15 @@ def check_no_paths(value: Any, where: str = "info") -> None:
             )
 
 
+# Fields that came after the first files of format version 1: where they are absent, their default is meant.
+_LATER_FIELDS = {"mapper_input", "zero_terminal_snr"}
+
+
 def _check_fields(plain: Any, kind: type, what: str) -> dict[str, Any]:
     names = set(kind.__dataclass_fields__)  # type: ignore[attr-defined]  # every kind here is a dataclass
     if not isinstance(plain, dict):
         raise AdapterError(f"{what} is broken.")
-    for name in sorted(names ^ set(plain)):
+    for name in sorted((names ^ set(plain)) - (_LATER_FIELDS & names)):
         fault = "lacks" if name in names else "has an unknown"
         raise AdapterError(f"{what} {fault} '{name[:100]}': it was altered, or written by another version.")
     return plain
@@ -189,17 +202,16 @@ def _base(plain: Any) -> BaseInfo:
         prediction_type=_one_of(plain["prediction_type"], PREDICTION_TYPES, "prediction_type"),
         cross_attention_dim=_count(plain["cross_attention_dim"], "cross_attention_dim"),
         name=_text(plain["name"], "base name"),
+        zero_terminal_snr=_flag(plain.get("zero_terminal_snr", False), "zero_terminal_snr"),
     )
 
 
 def _text_encoder(plain: Any) -> TextEncoderInfo:
     _check_fields(plain, TextEncoderInfo, "a text encoder")
-    if type(plain["projected"]) is not bool:
-        raise AdapterError("its metadata 'projected' must be true or false.")
     return TextEncoderInfo(
         _count(plain["width"], "text encoder width"),
-        _count(plain["clip_skip"], "clip_skip", 100, least=0),
-        plain["projected"],
+        max(1, _count(plain["clip_skip"], "clip_skip", 100, least=0)),  # the first files wrote 0 for none
+        _flag(plain["projected"], "projected"),
     )
 
 
@@ -243,6 +255,12 @@ def _one_of(value: Any, known: tuple[str, ...], what: str) -> str:
         raise AdapterError(
             f"its metadata {what} is {ascii(value)[:40]}, this version knows {', '.join(known)}."
         )
+    return value
+
+
+def _flag(value: Any, what: str) -> bool:
+    if type(value) is not bool:
+        raise AdapterError(f"its metadata '{what}' must be true or false.")
     return value
 
 

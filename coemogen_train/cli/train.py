@@ -16,7 +16,7 @@ from .options import Json
 
 def train(
     config: Annotated[
-        str | None, typer.Option(metavar="FILE.toml", help="Settings, or the name of a preset: toy, sd15.")
+        str | None, typer.Option(metavar="FILE.toml", help="Settings, or the name of a preset: toy, 8gb, paper.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of the run; wins over the settings' `out`.")
@@ -35,7 +35,7 @@ def train(
     Leaves adapter.safetensors, checkpoints, sample sheets and the history of the losses in RUN.
 
     \b
-    Example: coemogen_train train --config sd15 --set set=sets/mine --out runs/mine
+    Example: coemogen_train train --config 8gb --set set=sets/mine --out runs/mine
     """
     from ..train.config import load_config
     from ..train.loop import train as train_adapter

@@ -21,10 +21,14 @@ PRESETS = Path(__file__).parent / "presets"
 
 # What may differ between a run and its resumption: nothing here changes a step that is still to come.
 FREE_ON_RESUME = {
-    *("out", "set", "steps", "save_every", "keep_checkpoints", "log_every", "max_bad_steps"),
+    *("out", "set", "init", "steps", "save_every", "keep_checkpoints", "log_every", "max_bad_steps"),
     *("preview_every", "preview_columns", "preview_steps", "preview_prompt", "guidance", "hilora_branches"),
+    *("validate_every", "validation_pictures", "validation_split", "log_with"),
     *("gaussian_covariance", "gaussian_components", "licence", "origin"),
+    *("gradient_checkpointing", "memory_gib"),  # exchanges time for memory, and gives the same gradients
 }
+# What a user may change on purpose between two parts of a run; told when it happens.
+CHANGEABLE_ON_RESUME = {"learning_rate", "weight_decay", "max_grad_norm"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -41,7 +45,19 @@ class TrainConfig(BaseModel):
         description="base model: diffusers folder, Hugging Face id, single-file checkpoint, or toy"
     )
     vision: str = Field(description="CLIP vision model: folder, open_clip name, clip_vision file, or toy")
+    clip_skip: Literal["auto"] | Count = Field(
+        "auto",
+        description="text encoder layer that is read: 1 the last, 2 the one before it; auto = the file's",
+    )
+    prediction_type: Literal["auto", "epsilon", "v_prediction", "sample"] = Field(
+        "auto", description="what the base's U-Net predicts; auto = what its file says, else epsilon"
+    )
     set: Path = Field(description="the prepared training set")
+    emotions: tuple[str, ...] | None = Field(None, description="those of the set to train; None = all")
+    init: Path | None = Field(None, description="an adapter file to go on from")
+    init_mode: Literal["continue", "add"] = Field(
+        "continue", description="continue = train all of it on; add = only new emotions, what is there stays"
+    )
     out: Path = Field(description="folder of the run: checkpoints, previews, history, adapter")
 
     # How long, how fast. An effective batch is batch_size x accumulate x processes.
@@ -50,10 +66,18 @@ class TrainConfig(BaseModel):
     accumulate: Count = 1
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: Period = 100
+    schedule: Literal["constant", "cosine"] = Field("constant", description="of the rate, after the warm-up")
     weight_decay: float = Field(1e-2, ge=0)
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 = never")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="of the averaged weights; 0 = none are kept")
+    min_snr_gamma: float = Field(
+        0.0, ge=0, description="caps the weight of easy timesteps; 5 is usual, 0 = off"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto", description="less memory for a third more time; auto = where the estimate does not fit"
+    )
+    memory_gib: float | None = Field(None, gt=0, description="the device's memory; None = ask the device")
     seed: int = Field(0, ge=0, lt=2**63)
 
     # The method. Where the paper is silent, the defaults are ours.
@@ -65,6 +89,12 @@ class TrainConfig(BaseModel):
     visual_tokens: Count = 4
     hidden: Count = 512
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    mapper_input: Literal["one_hot", "learned", "name"] = Field(
+        "one_hot",
+        description="what stands for an emotion: one-hot, a learned vector, its name's text embedding",
+    )
+    emotion_loras: bool = True
+    polarity_loras: bool = True
     content_prompts: Share = Field(
         0.3, description="share of samples with the pseudo-words in a neutral prompt"
     )
@@ -83,6 +113,11 @@ class TrainConfig(BaseModel):
     guidance: float = Field(7.5, gt=0)
     hilora_branches: Literal["both", "conditional"] = "both"
 
+    # Losses on held-out pictures, from the same noise every time.
+    validate_every: Period = 500
+    validation_pictures: Count = Field(16, description="of each emotion")
+    validation_split: Literal["val", "test"] = "val"
+
     # The run's own records.
     save_every: Period = 1000
     keep_checkpoints: Count = 2
@@ -92,6 +127,7 @@ class TrainConfig(BaseModel):
     preview_columns: Count = 4
     preview_steps: Count = 20
     preview_prompt: str = "{emotion}"
+    log_with: tuple[Literal["tensorboard", "wandb"], ...] = ()
     licence: str | None = None
     origin: str | None = None
 
@@ -99,6 +135,8 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> TrainConfig:
         if not self.targets:
             raise ValueError("targets is empty: HiLoRA needs at least one kind of layer")
+        if self.init_mode == "add" and self.init is None:
+            raise ValueError('init_mode = "add" adds emotions to an adapter: name it by init')
         if "{emotion}" not in self.preview_prompt:
             raise ValueError("preview_prompt must contain {emotion}, the place of the pseudo-words")
         return self

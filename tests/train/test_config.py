@@ -45,7 +45,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path):
         ("targets=[]", "targets is empty"),
         ("preview_prompt=a street", "preview_prompt"),
         ("steps", "key=value"),
-        ("preset=sd51", "sd15"),
+        ("preset=7gb", "8gb"),
     ],
 )
 def test_impossible_value_is_one_sentence(override, told):
