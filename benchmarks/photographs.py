@@ -45,7 +45,7 @@ def write_inputs(work: Path) -> tuple[Path, Path, Path]:
     from safetensors.torch import save_file
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from tests.base.checkpoints import write_random_8gb
+    from tests.base.checkpoints import write_random_sd15
 
     table = work / "photographs.csv"
     folder = Path(skimage.__file__).parent / "data"
@@ -54,9 +54,9 @@ def write_inputs(work: Path) -> tuple[Path, Path, Path]:
         writer.writerow(("image", "emotion", "caption", "split"))
         for emotion, photographs in PHOTOGRAPHS.items():
             writer.writerows((folder / name, emotion, caption, "train") for name, caption in photographs)
-    checkpoint, vision = work / "random-8gb.safetensors", work / "random-vit-l-14.safetensors"
+    checkpoint, vision = work / "random-sd15.safetensors", work / "random-vit-l-14.safetensors"
     if not checkpoint.exists():
-        write_random_8gb(checkpoint)
+        write_random_sd15(checkpoint)
     if not vision.exists():
         torch.manual_seed(0)
         config = CLIPVisionConfig(

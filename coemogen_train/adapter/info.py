@@ -41,7 +41,7 @@ class BaseInfo:
 class TextEncoderInfo:
     """A text encoder: its width W, its clip skip, and whether pooled states were projected.
 
-    clip_skip: the layer that is read, counted from the end, as people and ComfyUI's "CLIP Set Last Layer" (with
+    clip_skip: the layer that is read, counted from the end, as people and ComfyUI count it (there with
         a minus) count it: 1 is the last, 2 the one before it.
     """
 

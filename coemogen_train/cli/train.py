@@ -16,7 +16,7 @@ from .options import Json
 
 def train(
     config: Annotated[
-        str | None, typer.Option(metavar="FILE.toml", help="Settings, or the name of a preset: toy, 8gb, paper.")
+        str | None, typer.Option(metavar="FILE.toml", help="Settings, or a preset: toy, 8gb, paper.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of the run; wins over the settings' `out`.")
