@@ -87,6 +87,7 @@ def build_cache(
     flip: bool = True,
     options: CacheOptions = CacheOptions(),
     progress: Progress | None = None,
+    held_out: Sequence[Sample] = (),
 ) -> EmbeddingCache:
     """Compute what is missing of a set's cache, and open it.
 
@@ -94,6 +95,8 @@ def build_cache(
     no
         latents. clip: for features of every picture; None: no features. resolution: side of the square that
         the VAE sees, in pixels, None for the base model's own. flip: store mirrored latents too.
+    held_out: pictures outside the train split whose latents are wanted too, such as those of the validation
+        loss; in a store of their own, never mirrored, so that choosing others leaves the large one as it is.
     An interrupted run is continued shard by shard; the result has the same bytes. One process at a time.
     Raises: DataError for a resolution that the VAE cannot take, a picture that changed or is gone, values not
     finite.
@@ -104,12 +107,15 @@ def build_cache(
         if options.check_pictures:
             _check_pictures(of.samples(), pool, progress)
         builder = _Builder(of, options, pool, progress)
-        latents = embeds = None
+        latents = held = embeds = None
         if base is not None:
-            latents = builder.latents(base, resolution or base.resolution, flip)
+            side = resolution or base.resolution
+            latents = builder.latents(base, side, flip, "latents", of.samples("train"))
+            if held_out:
+                held = builder.latents(base, side, False, "held_out_latents", held_out)
         if clip is not None:
             embeds = builder.embeds(clip)
-    return EmbeddingCache(of, latents, embeds, flip and base is not None)
+    return EmbeddingCache(of, latents, embeds, flip and base is not None, held)
 
 
 @dataclass
@@ -121,7 +127,9 @@ class _Builder:
     pool: ThreadPoolExecutor
     progress: Progress | None
 
-    def latents(self, base: LatentEncoder, resolution: int, flip: bool) -> ShardReader:
+    def latents(
+        self, base: LatentEncoder, resolution: int, flip: bool, kind: str, samples: Sequence[Sample]
+    ) -> ShardReader:
         if resolution < 1 or resolution % base.vae_factor:
             raise DataError(
                 f"the resolution {resolution} is not a multiple of {base.vae_factor}: choose one that is."
@@ -146,9 +154,7 @@ class _Builder:
                 }
             return values
 
-        return self._build(
-            "latents", key, self.of.samples("train"), lambda image: square(image, resolution), encode
-        )
+        return self._build(kind, key, samples, lambda image: square(image, resolution), encode)
 
     def embeds(self, clip: ImageEncoder) -> ShardReader:
         key = {

@@ -12,11 +12,19 @@ from .shards import ShardReader
 
 
 class EmbeddingCache:
-    """Latents of the train split and CLIP features of all splits, by sample id."""
+    """Latents of the train split and of what is held out, and CLIP features of all splits, by sample id."""
 
-    def __init__(self, of: TrainingSet, latents: ShardReader | None, embeds: ShardReader | None, flips: bool):
+    def __init__(
+        self,
+        of: TrainingSet,
+        latents: ShardReader | None,
+        embeds: ShardReader | None,
+        flips: bool,
+        held_out: ShardReader | None = None,
+    ):
         self._set = of
         self._latents = latents
+        self._held_out = held_out
         self._embeds = embeds
         self._hashes = {sample.id: sample.sha256 for sample in of.samples()}
         self.flips = flips
@@ -35,6 +43,12 @@ class EmbeddingCache:
         mean, std = self._latents.row(digest, f"mean{end}"), self._latents.row(digest, f"std{end}")
         # Copies, so that nobody writes through into the cache.
         return mean.to(torch.float32, copy=True), std.to(torch.float32, copy=True)
+
+    def held_out_latents(self, sample_id: str) -> Tensor:
+        """Return the mean of a held-out picture's scaled latents: [C, h, w], float32. Raises: DataError."""
+        digest = self._hash_in(self._held_out, sample_id, "held-out latents")
+        assert self._held_out is not None  # noqa: S101 - _hash_in refuses it
+        return self._held_out.row(digest, "mean").to(torch.float32, copy=True)
 
     def image_embeds(self, sample_id: str) -> Tensor:
         """Return a picture's CLIP embedding, unnormalised: [V], float32. Raises: DataError."""

@@ -23,8 +23,8 @@ SemanticLoss = Literal["sequence", "pooled"]
 class Losses:
     """The losses of a micro-batch of B samples; all float32, on the device.
 
-    total: scalar with gradient, ldm + weight * semantic. ldm, semantic: scalars, detached, means over the
-        samples.
+    total: scalar with gradient, the weighted sum. ldm, semantic: scalars, detached, means over the samples,
+        before any weight, so that runs can be compared.
     per_sample: [B], detached, each sample's share of `total`: by it a non-finite loss finds its culprit.
     presence: [groups], detached, non-zero where the micro-batch has a sample of that HiLoRA group.
     """
@@ -39,6 +39,29 @@ class Losses:
 def denoising_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """L_LDM per sample: the mean squared error over [B, C, h, w], in float32. Returns [B]."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+
+def min_snr_weights(alphas_cumprod: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Give the weight of every timestep's error: min(SNR, gamma), in the terms of what is predicted.
+
+    Min-SNR weighting (Hang et al., arXiv 2303.09556) keeps the many easy timesteps with little noise from
+    deciding the gradient. The weight of the clean sample's error is min(SNR, gamma); an error of epsilon is
+    SNR times, one of v SNR + 1 times smaller in these terms.
+
+    Arguments:
+        alphas_cumprod: [T], of the noise schedule. gamma: 5 in the paper; 0 gives ones.
+
+    Returns:
+        [T] float32.
+    """
+    alphas = alphas_cumprod.double()
+    if not gamma:
+        return torch.ones_like(alphas, dtype=torch.float32)
+    snr = alphas / (1 - alphas)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1).float()  # this way round, an SNR of 0 gives 1
+    capped = snr.clamp(max=gamma)
+    return (capped / (snr + 1) if prediction_type == "v_prediction" else capped).float()
 
 
 def semantic_loss(condition: TextStates, caption: TextStates, form: SemanticLoss) -> Tensor:
@@ -71,6 +94,9 @@ class CoEmoGenObjective(nn.Module):
         embedder: mapper and visual-perception encoder, trained.
         hilora: trained; this attaches it to `base.unet`.
         semantic: form and weight of the semantic loss; at weight 0 it is not computed and reported as 0.
+        min_snr_gamma: see `min_snr_weights`; 0 weighs all timesteps alike.
+        emotion_loras, polarity_loras: whether HiLoRA's groups of this kind are trained; those that are not
+            stay at zero, so that the adapter's file needs not tell.
 
     Raises:
         ValueError: a base that predicts neither epsilon, nor v, nor the sample.
@@ -83,12 +109,16 @@ class CoEmoGenObjective(nn.Module):
         hilora: HiLoRA,
         semantic: SemanticLoss = "sequence",
         semantic_weight: float = 1.0,
+        min_snr_gamma: float = 0.0,
+        emotion_loras: bool = True,
+        polarity_loras: bool = True,
     ) -> None:
         super().__init__()
         if base.prediction_type not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(f"unknown prediction type {base.prediction_type!r}")
         self.embedder, self.hilora = embedder, hilora
         self.semantic, self.semantic_weight = semantic, semantic_weight
+        self.strengths = float(emotion_loras), float(polarity_loras)
         # In a tuple, where nn.Module does not look for submodules.
         self._base = (base,)
         self.attached = hilora.attach(base.unet)
@@ -97,8 +127,11 @@ class CoEmoGenObjective(nn.Module):
             empty = base.tokenizer("", padding="max_length", max_length=base.max_length, return_tensors="pt")
             states = encode_text(base.text_encoder, empty["input_ids"].to(base.device), self._eos)
         self.register_buffer("empty_hidden", states.hidden, persistent=False)
+        weights = min_snr_weights(self._schedule.alphas_cumprod, min_snr_gamma, base.prediction_type)
+        self.register_buffer("timestep_weights", weights, persistent=False)
 
     empty_hidden: Tensor
+    timestep_weights: Tensor
 
     @property
     def base(self) -> BaseModel:
@@ -109,14 +142,9 @@ class CoEmoGenObjective(nn.Module):
         return int(self.base.tokenizer.eos_token_id)
 
     def forward(self, batch: Batch) -> Losses:
-        condition = self._condition(batch)
-        gate = self.hilora.gate(batch.emotion)
-        ldm = self._denoise(batch, condition.hidden, gate)
-        if self.semantic_weight:
-            semantic = semantic_loss(condition, self._caption(batch), self.semantic)
-        else:
-            semantic = torch.zeros_like(ldm)
-        per_sample = ldm + self.semantic_weight * semantic
+        gate = self.hilora.gate(batch.emotion, *self.strengths)
+        ldm, semantic = self._errors(batch, gate)
+        per_sample = ldm * self.timestep_weights[batch.timesteps] + self.semantic_weight * semantic
         groups = gate.unflatten(1, (self.hilora.num_groups, -1)).abs().amax(dim=(0, 2))
         return Losses(
             total=per_sample.mean(),
@@ -125,6 +153,18 @@ class CoEmoGenObjective(nn.Module):
             per_sample=per_sample.detach(),
             presence=groups.detach(),
         )
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give (L_LDM, L_SEM) of each sample, [B] float32 each, without any weight."""
+        return self._errors(batch, self.hilora.gate(batch.emotion, *self.strengths))
+
+    def _errors(self, batch: Batch, gate: Tensor) -> tuple[Tensor, Tensor]:
+        condition = self._condition(batch)
+        ldm = self._denoise(batch, condition.hidden, gate)
+        if not self.semantic_weight:
+            return ldm, torch.zeros_like(ldm)
+        return ldm, semantic_loss(condition, self._caption(batch), self.semantic)
 
     def _condition(self, batch: Batch) -> TextStates:
         """Give e^c."""

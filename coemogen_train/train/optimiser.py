@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def learning_rate_at(step: int, learning_rate: float, warmup_steps: int) -> float:
-    """Give the rate of optimiser step `step` (0 is the first): linear warm-up, then constant.
+def learning_rate_at(
+    step: int, learning_rate: float, warmup_steps: int, schedule: str = "constant", steps: int = 0
+) -> float:
+    """Give the rate of optimiser step `step` (0 is the first): linear warm-up, then constant or cosine.
 
     A pure function of the optimiser step, so neither accumulation, nor the number of processes, nor a resumed
-    run can shift the schedule.
+    run can shift the schedule. "cosine" falls from the end of the warm-up to nearly 0 at the last of `steps`.
     """
-    return learning_rate * min(1.0, (step + 1) / (warmup_steps + 1))
+    rate = learning_rate * min(1.0, (step + 1) / (warmup_steps + 1))
+    if schedule == "constant" or step <= warmup_steps:
+        return rate
+    return rate * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps))) / 2
 
 
 class _Bank:
@@ -26,7 +33,7 @@ class _Bank:
     per step however many layers there are, and the factors that differ between groups become a column vector.
     """
 
-    def __init__(self, named: list[tuple[str, nn.Parameter]], groups: int) -> None:
+    def __init__(self, named: list[tuple[str, nn.Parameter]], groups: int, averaged: bool) -> None:
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
         self.groups = groups
@@ -35,6 +42,11 @@ class _Bank:
         self.exp_avg = torch.zeros(groups, width, dtype=like.dtype, device=like.device)
         self.exp_avg_sq = torch.zeros_like(self.exp_avg)
         self.steps = torch.zeros(groups, 1, dtype=torch.float32, device=like.device)
+        weights = (parameter.detach() for parameter in self.parameters)
+        self.average = self.gather(weights) if averaged else None
+        self.mask: Tensor | None = None
+        if any(hasattr(parameter, "trainable_mask") for parameter in self.parameters):
+            self.mask = self.gather(_mask_of(parameter) for parameter in self.parameters)
 
     def _rows(self, parameter: nn.Parameter, tensor: Tensor) -> Tensor:
         """View `tensor`, shaped like `parameter`, with the groups first: [groups, ...]."""
@@ -59,6 +71,11 @@ class _Bank:
         sources = [piece.view(target.shape) for piece, target in zip(pieces, targets, strict=True)]
         torch._foreach_copy_(targets, sources)
 
+    def matrices(self) -> list[tuple[str, Tensor]]:
+        """List what is kept of every weight, by its name in a checkpoint."""
+        kept = [("exp_avg", self.exp_avg), ("exp_avg_sq", self.exp_avg_sq)]
+        return kept if self.average is None else [*kept, ("ema", self.average)]
+
     def gradients(self) -> Tensor:
         return self.gather(
             torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -75,12 +92,15 @@ class GroupedAdamW:
     several times too large.
 
     Stacked parameters are recognised by their attributes `hilora_group_dim` (0 or 1, the axis along which
-    groups are stacked) and `hilora_rank` (rows or columns per group); all others get ordinary AdamW.
+    groups are stacked) and `hilora_rank` (rows or columns per group); all others get ordinary AdamW. A
+    parameter with a `trainable_mask` (bool, of its shape) keeps its elements bit for bit where that is False.
 
     Arguments:
         named_parameters: (name, parameter) pairs; parameters without requires_grad are passed over.
         learning_rate, betas, eps, weight_decay: as in `torch.optim.AdamW`; `learning_rate` may be set at any
             time.
+        ema_decay: of the averaged weights; 0 keeps none. A group's average moves with the group's own steps,
+            by min(ema_decay, (1 + n) / (10 + n)) after n of them, so that it soon forgets the start.
 
     Raises:
         ValueError: nothing to train, or stacked parameters that disagree on the number of groups.
@@ -93,8 +113,10 @@ class GroupedAdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        ema_decay: float = 0.0,
     ) -> None:
         self.learning_rate, self.betas, self.eps, self.weight_decay = learning_rate, betas, eps, weight_decay
+        self.ema_decay = ema_decay
         trainable = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
         if not trainable:
             raise ValueError("the optimiser was given nothing to train")
@@ -104,8 +126,11 @@ class GroupedAdamW:
         if len(group_counts) > 1:
             raise ValueError(f"stacked parameters disagree on the number of groups: {sorted(group_counts)}")
         self.parameters = [parameter for _, parameter in trainable]
-        self._stacked = _Bank(stacked, group_counts.pop()) if stacked else None
-        self._ordinary = _Bank(ordinary, 1) if ordinary else None
+        self._stacked = _Bank(stacked, group_counts.pop(), ema_decay > 0) if stacked else None
+        self._ordinary = _Bank(ordinary, 1, ema_decay > 0) if ordinary else None
+        for parameter in self.parameters:
+            if hasattr(parameter, "trainable_mask"):  # what does not move has no part in the gradient's norm
+                parameter.register_hook(lambda gradient, of=parameter: gradient * _mask_of(of))
 
     @torch.no_grad()
     def step(self, presence: Tensor, found_inf: Tensor | None = None) -> None:
@@ -134,7 +159,8 @@ class GroupedAdamW:
         """
         beta1, beta2 = self.betas
         one, zero = torch.ones_like(bank.exp_avg[:, :1]), torch.zeros_like(bank.exp_avg[:, :1])
-        gradients = torch.where(active, bank.gradients(), zero)
+        moving = active if bank.mask is None else active & bank.mask
+        gradients = torch.where(moving, bank.gradients(), zero)
         weights = bank.gather(parameter.detach() for parameter in bank.parameters)
 
         bank.steps += active
@@ -143,6 +169,7 @@ class GroupedAdamW:
         correction2 = torch.where(active, (1 - beta2**steps).to(one.dtype), one)
         step_size = torch.where(active, self.learning_rate / correction1, zero)
 
+        before = weights.clone() if bank.mask is not None else weights
         weights *= torch.where(active, one * (1 - self.learning_rate * self.weight_decay), one)
         bank.exp_avg.lerp_(gradients, torch.where(active, one * (1 - beta1), zero).expand_as(gradients))
         bank.exp_avg_sq.mul_(torch.where(active, one * beta2, one)).addcmul_(
@@ -150,7 +177,31 @@ class GroupedAdamW:
         )
         denominator = (bank.exp_avg_sq.sqrt() / correction2.sqrt()).add_(self.eps)
         weights -= step_size * (bank.exp_avg / denominator)
+        if bank.mask is not None:
+            weights = torch.where(bank.mask, weights, before)
+        if bank.average is not None:
+            decay = ((1 + bank.steps) / (10 + bank.steps)).clamp(max=self.ema_decay).to(one)
+            share = torch.where(active, 1 - decay, zero)
+            bank.average.lerp_(weights, share.expand_as(weights))
         bank.scatter(weights, bank.parameters)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the parameters hold the averaged weights, where these are kept; then their own."""
+        banks = [bank for _, bank in self._banks() if bank.average is not None]
+        own = [bank.gather(parameter.detach() for parameter in bank.parameters) for bank in banks]
+        for bank in banks:
+            self._put(bank, bank.average)
+        try:
+            yield
+        finally:
+            for bank, weights in zip(banks, own, strict=True):
+                self._put(bank, weights)
+
+    @torch.no_grad()
+    def _put(self, bank: _Bank, weights: Tensor | None) -> None:
+        if weights is not None:
+            bank.scatter(weights, bank.parameters)
 
     def zero_grad(self) -> None:
         """Free the gradients."""
@@ -162,7 +213,7 @@ class GroupedAdamW:
         state: dict[str, Tensor] = {}
         for bank_name, bank in self._banks():
             state[f"steps.{bank_name}"] = bank.steps[:, 0].clone()
-            for kind, matrix in (("exp_avg", bank.exp_avg), ("exp_avg_sq", bank.exp_avg_sq)):
+            for kind, matrix in bank.matrices():
                 tensors = [torch.empty_like(parameter) for parameter in bank.parameters]
                 bank.scatter(matrix, tensors)
                 state |= {f"{kind}.{name}": tensor for name, tensor in zip(bank.names, tensors, strict=True)}
@@ -182,12 +233,20 @@ class GroupedAdamW:
             raise ValueError(f"the optimiser's stored state does not fit, first at {unequal[0]!r}")
         for bank_name, bank in self._banks():
             bank.steps.copy_(state[f"steps.{bank_name}"][:, None])
-            for kind, matrix in (("exp_avg", bank.exp_avg), ("exp_avg_sq", bank.exp_avg_sq)):
+            for kind, matrix in bank.matrices():
                 matrix.copy_(bank.gather(state[f"{kind}.{name}"].to(matrix) for name in bank.names))
 
     def _banks(self) -> list[tuple[str, _Bank]]:
         banks = (("stacked", self._stacked), ("ordinary", self._ordinary))
         return [(name, bank) for name, bank in banks if bank is not None]
+
+
+def _mask_of(parameter: Any) -> Tensor:
+    """Give where a parameter may move, [its shape], bool."""
+    mask = getattr(parameter, "trainable_mask", None)
+    if mask is None:
+        return torch.ones_like(parameter, dtype=torch.bool)
+    return mask.to(parameter.device)  # type: ignore[no-any-return]
 
 
 def _group_count(parameter: Any) -> int:
