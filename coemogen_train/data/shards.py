@@ -129,6 +129,19 @@ class ShardReader:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
+def read_contents(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]] | None:
+    """Return a shard's content hashes and, by name, its tensors' shapes from its header alone.
+
+    None: it is no shard. Whether its bytes are whole, `ShardStore.is_whole` says.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            return tuple(json.loads(file.metadata()[_METADATA])["members"]), shapes
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def partition(hashes: Iterable[str], per_shard: int = PICTURES_PER_SHARD) -> list[tuple[str, ...]]:
     """Group content hashes by as many leading bits as make groups of at most `per_shard` on average.
 

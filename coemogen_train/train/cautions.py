@@ -1,0 +1,67 @@
+"""What is no mistake but may be one: told before a run, and never in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..data.samples import Sample, TrainingSet
+from .config import TrainConfig
+
+if TYPE_CHECKING:
+    from ..base.shape import BaseShape
+
+
+def cautions_of(
+    config: TrainConfig,
+    shape: BaseShape,
+    training_set: TrainingSet,
+    samples: Sequence[Sample],
+    validation: Sequence[Sample],
+) -> list[str]:
+    """Tell what is no mistake but may be one; a sentence each."""
+    info = training_set.info
+    told = []
+    if shape.assumed:
+        told.append(f"The sizes of {shape.name} are assumed: {shape.assumed}.")
+    elif shape.declared.prediction_type is None and config.prediction_type == "auto":
+        told.append(
+            f"{shape.name} does not say what its U-Net predicts; {shape.prediction_type} is "
+            "assumed. If its page says otherwise: --set prediction_type=v_prediction."
+        )
+    unknown = [
+        name
+        for name in ("licence", "origin")
+        if not (getattr(config, name) if getattr(config, name) is not None else getattr(info, name))
+    ]
+    if unknown:
+        settings = " ".join(f"--set {name}=..." for name in unknown)
+        told.append(
+            f"The {' and the '.join(unknown)} of the pictures {'is' if len(unknown) == 1 else 'are'} not "
+            f"known: say under which terms the adapter may be used and what it comes from, {settings}."
+        )
+    told += _of_validation(config, samples, validation)
+    silent = sum(not sample.caption for sample in samples)
+    if silent:
+        told.append(f"{silent} of {len(samples)} training pictures have no caption.")
+    small = sum(min(sample.width, sample.height) < config.resolution for sample in samples)
+    if small:
+        told.append(
+            f"{small} of {len(samples)} training pictures are smaller than {config.resolution} pixels on a "
+            "side and are enlarged, which teaches blur."
+        )
+    return told
+
+
+def _of_validation(config: TrainConfig, samples: Sequence[Sample], validation: Sequence[Sample]) -> list[str]:
+    if not config.validate_every:
+        return []
+    if not validation:
+        return [
+            f"No picture is held out in the split {config.validation_split!r}, so there will be no "
+            "validation loss, by which learning by heart is seen."
+        ]
+    bare = sorted({sample.emotion for sample in samples} - {sample.emotion for sample in validation})
+    if bare:
+        return [f"No picture is held out for {', '.join(bare)}: the validation loss says nothing of them."]
+    return []

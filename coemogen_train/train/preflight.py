@@ -1,0 +1,304 @@
+"""What can be found wrong before minutes are lost: settings, set, pictures, sizes, packages, folders.
+
+Everything here looks at names, tables and headers only; not a weight is read and nothing is written.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..data.report import printable
+from ..data.samples import Sample, TrainingSet
+from ..emotions import Taxonomy
+from ..errors import ConfigError, DataError, TaxonomyError
+from .cautions import cautions_of
+from .config import TrainConfig
+from .disk import CacheStock, cache_stock, nearest_existing
+
+if TYPE_CHECKING:
+    from ..adapter.info import AdapterInfo
+    from ..base.shape import BaseShape
+
+# Asking a network drive for one file takes its time; many at once take hardly more.
+_ASKERS, _ASKED_TOGETHER = 32, 256
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check_run` found in order.
+
+    taxonomy: the emotions that this run trains. samples: what is trained on, sorted by id. validation: what
+    is held out for the validation loss, sorted by id. stock: what the set's cache holds already. warnings:
+    one sentence each, of what is no mistake but may be one.
+    """
+
+    taxonomy: Taxonomy
+    samples: list[Sample]
+    validation: list[Sample]
+    stock: CacheStock
+    warnings: list[str]
+
+
+def check_run(
+    config: TrainConfig,
+    base_shape: BaseShape,
+    training_set: TrainingSet,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    source: AdapterInfo | None = None,
+    vision_width: int | None = None,
+) -> Checked:
+    """Find every mistake that needs no weights, the cheapest first.
+
+    Arguments:
+        config: the run's settings. base_shape: of `config.base`. training_set: of `config.set`.
+        resume: whether `config.out` may hold a run.
+        device: the type of the device to train on, "cpu", "cuda" or "mps".
+        source: what the adapter at `config.init` says of itself.
+        vision_width: V of `config.vision`; None: unknown, and then not compared.
+
+    Raises:
+        ConfigError, DataError: the first mistake, one sentence with the file's name and what to do.
+    """
+    check_folder(config.out, resume)
+    check_packages(config.log_with)
+    check_precision(config.precision, device)
+    check_resolution(config.resolution, base_shape)
+    taxonomy = selected_taxonomy(training_set, config)
+    if source is not None:
+        check_source(config, source, base_shape, vision_width)
+        if config.init_mode == "add":
+            taxonomy = added_emotions(taxonomy, source.taxonomy, training_set.root)
+    samples = training_samples(training_set, taxonomy, captions_needed=config.semantic_weight > 0)
+    validation = validation_samples(training_set, taxonomy, config)
+    stock = cache_stock(training_set.cache_folder, config.resolution // base_shape.vae_factor, config.flip)
+    check_pictures(training_set, [*samples, *validation], stock)
+    warnings = cautions_of(config, base_shape, training_set, samples, validation)
+    return Checked(taxonomy, samples, validation, stock, warnings)
+
+
+def selected_taxonomy(training_set: TrainingSet, config: TrainConfig) -> Taxonomy:
+    """Give the set's taxonomy, restricted to `config.emotions` where these are named; in the set's order.
+
+    Raises:
+        ConfigError: a name that the set lacks; the message lists its emotions, the nearest first.
+    """
+    taxonomy = training_set.taxonomy
+    if config.emotions is None:
+        return taxonomy
+    if not config.emotions:
+        raise ConfigError(
+            f"emotions is empty: name some of {training_set.root} ({', '.join(taxonomy.names)}), or leave it "
+            "out to train them all."
+        )
+    try:
+        chosen = {taxonomy.index(name) for name in config.emotions}
+    except TaxonomyError as error:
+        raise ConfigError(f"emotions: {training_set.root}: {error}") from None
+    return Taxonomy(taxonomy.name, tuple(taxonomy.emotions[index] for index in sorted(chosen)))
+
+
+def added_emotions(selected: Taxonomy, source: Taxonomy, where: Path) -> Taxonomy:
+    """Give those of `selected` that the adapter to add to does not have yet.
+
+    Raises:
+        ConfigError: it has them all.
+    """
+    new = tuple(emotion for emotion in selected.emotions if not _has(source, emotion.name))
+    if not new:
+        raise ConfigError(
+            f"{where}: the adapter to add to has all emotions of this set already "
+            f"({', '.join(source.names)}): add others, or train it on with --set init_mode=continue."
+        )
+    return Taxonomy(selected.name, new)
+
+
+def training_samples(training_set: TrainingSet, taxonomy: Taxonomy, captions_needed: bool) -> list[Sample]:
+    """Give the kept samples of the training split that show one of `taxonomy`'s emotions, sorted by id.
+
+    Raises:
+        DataError: an emotion that the set does not know, no picture at all, none of some emotion, or some
+            without the caption that the semantic loss needs.
+    """
+    root = training_set.root
+    kept = training_set.samples("train", kept_only=True)
+    check_labels(training_set)
+    wanted = set(taxonomy.names)
+    samples = [sample for sample in kept if sample.emotion in wanted]
+    if not samples:
+        raise DataError(f"{root}: the set has no picture to train on; look at what `prepare` told.")
+    used = {sample.emotion for sample in samples}
+    if empty := [name for name in taxonomy.names if name not in used]:
+        others = ", ".join(f'"{name}"' for name in taxonomy.names if name in used)
+        raise DataError(
+            f"{root}: no picture to train on is kept for {', '.join(empty)}: add some with `prepare`, or "
+            f"train the others alone: --set 'emotions=[{others}]'."
+        )
+    silent = [sample.id for sample in samples if not sample.caption]
+    if captions_needed and silent:
+        raise DataError(
+            f"{root}: {len(silent)} of {len(samples)} training pictures have no caption (such as "
+            f"{printable(silent[0])}); write them with `caption`, or train without: --set semantic_weight=0."
+        )
+    return samples
+
+
+def validation_samples(training_set: TrainingSet, taxonomy: Taxonomy, config: TrainConfig) -> list[Sample]:
+    """Give the pictures of the validation loss: at most `config.validation_pictures` of each emotion.
+
+    Which ones follows from the contents of the pictures, so another order, another name or another emotion
+    in the set changes nothing. Those without a caption are passed over when the semantic loss needs one.
+
+    Returns:
+        Sorted by id; [] when `validate_every` is 0 or nothing is held out.
+    """
+    if not config.validate_every:
+        return []
+    by_emotion: dict[str, list[Sample]] = {name: [] for name in taxonomy.names}
+    for sample in training_set.samples(config.validation_split, kept_only=True):
+        if sample.emotion in by_emotion and (sample.caption or not config.semantic_weight):
+            by_emotion[sample.emotion].append(sample)
+    chosen = [
+        sample
+        for members in by_emotion.values()
+        for sample in sorted(members, key=lambda member: member.sha256)[: config.validation_pictures]
+    ]
+    return sorted(chosen, key=lambda sample: sample.id)
+
+
+def check_labels(training_set: TrainingSet) -> None:
+    """Refuse a set with labels that its own taxonomy does not have.
+
+    Raises:
+        DataError: with the labels and a picture.
+    """
+    known = set(training_set.taxonomy.names)
+    strange = [sample for sample in training_set.samples() if sample.emotion not in known]
+    if strange:
+        labels = ", ".join(sorted({printable(sample.emotion) for sample in strange})[:_EXAMPLES])
+        raise DataError(
+            f"{training_set.root}: {len(strange)} pictures (such as {printable(strange[0].id)}) are labelled "
+            f"{labels}, which the set's taxonomy does not have: make the set anew with `prepare`."
+        )
+
+
+def check_pictures(training_set: TrainingSet, samples: Sequence[Sample], stock: CacheStock) -> None:
+    """Refuse a set whose pictures are not where it says, unless the cache holds all that is needed of them.
+
+    Raises:
+        DataError: how many are missing, and the first of them.
+    """
+    needed = {str(sample.image) for sample in samples if not stock.holds(sample.sha256)}
+    missing = sorted(missing_files(needed))
+    if missing:
+        names = ", ".join(printable(name, None) for name in missing[:_EXAMPLES])
+        more = ", ..." if len(missing) > _EXAMPLES else ""
+        raise DataError(
+            f"{training_set.root}: {len(missing)} of {len(samples)} pictures are not where the set says "
+            f"({names}{more}): put them back, or run `prepare` again from where they are now."
+        )
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Give those of `paths` that are no files; 118,000 take a second on a disk of one's own."""
+    ordered = list(paths)
+    chunks = [ordered[start : start + _ASKED_TOGETHER] for start in range(0, len(ordered), _ASKED_TOGETHER)]
+
+    def absent(chunk: list[str]) -> list[str]:
+        return [path for path in chunk if not os.path.isfile(path)]
+
+    with ThreadPoolExecutor(_ASKERS) as pool:
+        return [path for found in pool.map(absent, chunks) for path in found]
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run already, or in which nothing can be written.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not resume and any(path.exists() for path in (out / "checkpoints", out / "history.jsonl")):
+        raise ConfigError(f"{out} already holds a run: go on with --resume, or choose another --out.")
+    parent = nearest_existing(out)
+    if not parent.is_dir():
+        raise ConfigError(f"{out}: {parent} is a file, not a folder: choose another --out.")
+    if not os.access(parent, os.W_OK):
+        raise ConfigError(f"{out}: nothing can be written in {parent}: choose another --out.")
+
+
+def check_packages(log_with: Sequence[str]) -> None:
+    """Refuse trackers whose package is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    for name in log_with:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"log_with names {name}, which is not installed: pip install {name}, or leave it out."
+            )
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse half precision where the device cannot train in it.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("precision fp16 needs a GPU; on the CPU take fp32 or bf16.")
+
+
+def check_resolution(resolution: int, base_shape: BaseShape) -> None:
+    """Refuse a resolution that the base cannot halve as often as it must and get back whole.
+
+    Raises:
+        ConfigError: with the nearest one that it can.
+    """
+    multiple = base_shape.resolution_multiple
+    if resolution % multiple:
+        near = max(multiple, round(resolution / multiple) * multiple)
+        raise ConfigError(
+            f"resolution {resolution} does not suit {base_shape.name}, which needs a multiple of {multiple}: "
+            f"take {near}."
+        )
+
+
+def check_source(
+    config: TrainConfig, source: AdapterInfo, base_shape: BaseShape, vision_width: int | None
+) -> None:
+    """Refuse to go on from an adapter that was made for another base or another CLIP.
+
+    Raises:
+        ConfigError: what differs, with both sides.
+    """
+    if (
+        source.base.architecture != base_shape.architecture
+        or source.text_encoders[0].width != base_shape.width
+    ):
+        raise ConfigError(
+            f"{config.init}: the adapter to go on from was trained on {source.base.name} "
+            f"({source.base.architecture}), and {base_shape.name} is {base_shape.architecture}: take a base "
+            "of that architecture."
+        )
+    if vision_width is not None and vision_width != source.vision.width:
+        raise ConfigError(
+            f"{config.init}: the adapter to go on from reads pictures by {source.vision.name}, "
+            f"{source.vision.width} wide, and {config.vision} is {vision_width} wide: take that CLIP model."
+        )
+
+
+def _has(taxonomy: Taxonomy, name: str) -> bool:
+    try:
+        taxonomy.index(name)
+    except TaxonomyError:
+        return False
+    return True
