@@ -8,7 +8,7 @@ embedding swaps the rows, and the pooling at EOS is our own: where a version kee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +140,47 @@ def encode_text(
 def vocabulary_row_norm(text_encoder: nn.Module) -> float:
     """The mean length of the rows of the text encoder's token embedding; about 0.4 for CLIP ViT-L/14."""
     return float(_input_embedding(text_encoder).weight.detach().float().norm(dim=1).mean())
+
+
+@torch.no_grad()
+def emotion_name_embeddings(
+    text_encoder: nn.Module, tokenizer: Any, names: Sequence[str], length: int | None = None
+) -> Tensor:
+    """What stands for each emotion where the mapper's input is "name": sqrt(W) (s - s0) / |s - s0|.
+
+    Args:
+        text_encoder, tokenizer: the frozen base model's, as `encode_text` and `prompt_ids` take them.
+        names: E names; an underscore is read as a space.
+        length: L, positions of the text encoder; None: the tokenizer's.
+
+    Returns:
+        [E, W], float32, on the text encoder's device: s is the state at EOS of the name alone, before any
+        text projection, and s0 that of the empty prompt, a part that all of CLIP's states share and that
+        would drown the names. A row hangs on its own name alone, so that emotions can be added to an adapter.
+        Numbers of mean square 1 suit the layer that reads them.
+
+    Raises:
+        AdapterError: a name in which the text encoder reads nothing, or two that it reads alike.
+    """
+    device = _input_embedding(text_encoder).weight.device
+    seen: dict[tuple[int, ...], str] = {(): ""}
+    states = []
+    # One by one: a batch may be summed in another order, and a row should be the same in any company.
+    for name in ("", *names):
+        ids = prompt_ids(tokenizer, name.replace("_", " "), 0, length).input_ids
+        state = encode_text(text_encoder, ids[None].to(device), tokenizer.eos_token_id)
+        words = tuple(ids[1 : int(state.eos)].tolist())
+        if name and words in seen:
+            fault = (
+                f"the names '{seen[words]}' and '{name}' alike" if words else f"nothing in the name '{name}'"
+            )
+            raise AdapterError(
+                f"the base model's tokenizer reads {fault}: rename, or use --set mapper_input=learned."
+            )
+        seen[words] = name
+        states.append(state.hidden[0, int(state.eos)].float())
+    offsets = torch.stack(states[1:]) - states[0]
+    return offsets * (offsets.shape[1] ** 0.5 / offsets.norm(dim=1, keepdim=True))
 
 
 def at_intensity(plain: Tensor, with_emotion: Tensor, intensity: float) -> Tensor:

@@ -1,7 +1,8 @@
 """The adapter file: one .safetensors with mapper, encoder, HiLoRA and Gaussians, checked before any use.
 
-Format version 1. Tensors: `mapper.*`, `encoder.*`, `hilora.<module path>.down|up`,
-`gaussians.weights|mean|factor`; names under `probe.` are reserved for an optional emotion probe. Metadata:
+Format version 1. Tensors: `mapper.*` (with `mapper.table` where its input is not one-hot), `encoder.*`,
+`hilora.<module path>.down|up`, `gaussians.weights|mean|factor`; names under `probe.` are reserved for an
+optional emotion probe. Metadata:
 `coemogen.format_version`, `coemogen.sha256` (see `container`), `coemogen` (see `info`, canonical JSON) and
 `modelspec.*` without a date, so that equal content is equal bytes.
 """
@@ -51,10 +52,14 @@ class Adapter:
 
 
 def make_embedder(info: AdapterInfo, row_norm: float = 1.0) -> EmotionEmbedder:
-    """A fresh mapper and encoder of the sizes that `info` names; row_norm: see VisualPerceptionEncoder."""
-    width = info.text_encoders[0].width
+    """A fresh mapper and encoder of the sizes that `info` names; row_norm: see VisualPerceptionEncoder.
+
+    Where the mapper reads the emotions' names their embeddings are still to be filled in: they are 0.
+    """
+    emotions, width = info.taxonomy.num_emotions, info.text_encoders[0].width
+    table = torch.zeros(emotions, width) if info.mapper_input == "name" else None
     return EmotionEmbedder(
-        NeuroSymbolicMapper(info.taxonomy.num_emotions, width, info.tokens, info.hidden),
+        NeuroSymbolicMapper(emotions, width, info.tokens, info.hidden, info.mapper_input, table),
         VisualPerceptionEncoder(width, info.vision.width, info.visual_tokens, row_norm),
     )
 
@@ -230,13 +235,13 @@ def _tensors_of(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def _learned(embedder: EmotionEmbedder, hilora: HiLoRA) -> dict[str, Tensor]:
-    """The parameters of the modules by their names in the file."""
-    named: dict[str, Tensor] = {f"mapper.{name}": part for name, part in embedder.mapper.named_parameters()}
-    named |= {f"encoder.{name}": parameter for name, parameter in embedder.encoder.named_parameters()}
+    """The tensors of the modules by their names in the file: what is trained, and the names' embeddings."""
+    named = {f"mapper.{name}": tensor for name, tensor in embedder.mapper.state_dict().items()}
+    named |= {f"encoder.{name}": tensor for name, tensor in embedder.encoder.state_dict().items()}
     for key in hilora.layers:
         down, up = hilora.matrices(key)
         named |= {f"hilora.{key}.down": down, f"hilora.{key}.up": up}
-    return {name: parameter.detach() for name, parameter in named.items()}
+    return {name: tensor.detach() for name, tensor in named.items()}
 
 
 def _modelspec(info: AdapterInfo) -> Mapping[str, str]:

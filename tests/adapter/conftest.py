@@ -48,3 +48,45 @@ def text_encoder(request):
         eos_token_id=2,
     )
     return getattr(transformers, request.param)(config).eval().requires_grad_(False)
+
+
+TINY_LAYERS = {
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": (8, 8),
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0": (16, 12),
+}
+
+
+@pytest.fixture
+def make_adapter():
+    """A factory of adapters as if trained: every tensor holds numbers of its own, HiLoRA's up included."""
+    from coemogen_train.adapter.file import Adapter, make_embedder, make_hilora
+    from coemogen_train.adapter.gaussians import EmotionGaussians
+    from coemogen_train.adapter.info import AdapterInfo, BaseInfo, TextEncoderInfo, VisionInfo
+
+    def make(taxonomy, seed=0, components=2, covariance="full", **changes):
+        settings = {
+            "base": BaseInfo("stable-diffusion-v1", "epsilon", 16, "tiny"),
+            "text_encoders": (TextEncoderInfo(16),),
+            "vision": VisionInfo("tiny", 10),
+            "layers": TINY_LAYERS,
+            "targets": ("to_q", "to_out.0"),
+            "rank": 2,
+            "alpha": 3.0,
+            "tokens": 3,
+            "hidden": 6,
+        }
+        info = AdapterInfo(taxonomy=taxonomy, **settings | changes)
+        torch.manual_seed(seed)
+        embedder, hilora = make_embedder(info, 0.4), make_hilora(info)
+        for tensor in (*embedder.mapper.state_dict().values(), *hilora.up.values()):
+            torch.nn.init.normal_(tensor.detach())
+        count, width = taxonomy.num_emotions, info.vision.width
+        shape = (count, components, width, width)[: 4 if covariance == "full" else 3]
+        gaussians = EmotionGaussians(
+            torch.rand(count, components).add(0.1).softmax(dim=1),
+            torch.randn(count, components, width),
+            torch.rand(shape).half(),
+        )
+        return Adapter(info, embedder, hilora, gaussians)
+
+    return make
