@@ -3,6 +3,7 @@
 Needs torch alone (fitting Gaussians also scikit-learn), because it runs inside users' ComfyUI.
 """
 
+from .carry import carry_over, extended_taxonomy, freeze_carried, joined_gaussians
 from .condition import (
     EMOTION_MARK,
     EmotionEmbedder,
@@ -41,11 +42,15 @@ __all__ = [
     "VisionInfo",
     "VisualPerceptionEncoder",
     "at_intensity",
+    "carry_over",
     "describe_adapter",
     "emotion_name_embeddings",
     "encode_text",
+    "extended_taxonomy",
     "fit_gaussians",
+    "freeze_carried",
     "hilora_delta",
+    "joined_gaussians",
     "load_adapter",
     "make_embedder",
     "make_hilora",
