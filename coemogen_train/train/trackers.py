@@ -6,7 +6,8 @@ import importlib.util
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _PROJECT = "coemogen"
 _TITLES = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases"}
-_NOT_TOLD = {"origin"}  # may name people; paths are left out by their type
+_NOT_TOLD = {"set", "out", "init", "origin"}  # paths, and what may name people
 # Of itself Weights & Biases would tell the computer's name, the command line with its paths, what is printed,
 # the git remote and the code.
 _PRIVATE: dict[str, Any] = {
@@ -69,15 +70,19 @@ class Trackers:
         Steps may come again and never go back. A tracker that fails is told once and left out from then on.
         """
         finite = {name: value for name, value in values.items() if value is not None}
-        for tracker in list(self._trackers):
-            if not _attempt(tracker.name, f"at step {step}", lambda t=tracker: t.log(finite, step=step)):
-                self._trackers.remove(tracker)
+        working = []
+        for tracker in self._trackers:
+            with _tolerated(tracker.name, f"at step {step}"):
+                tracker.log(finite, step=step)
+                working.append(tracker)
+        self._trackers = working
 
     def close(self) -> None:
         """Write what is waiting; safe to call twice."""
         while self._trackers:
             tracker = self._trackers.pop()
-            _attempt(tracker.name, "at its end", tracker.finish)
+            with _tolerated(tracker.name, "at its end"):
+                tracker.finish()
 
 
 def open_trackers(config: TrainConfig, main: bool, out: Path, done: int) -> Trackers:
@@ -96,13 +101,14 @@ def open_trackers(config: TrainConfig, main: bool, out: Path, done: int) -> Trac
         PartialState()  # accelerate's trackers ask it; where an Accelerator is, this is the same
         makers = {"tensorboard": _tensorboard, "wandb": _wandb}
         for name in dict.fromkeys(config.log_with):
-            _attempt(name, "to open", lambda make=makers[name]: opened.append(make(config, out, done)))
+            with _tolerated(name, "to open"):
+                opened.append(makers[name](config, out, done))
     return Trackers(opened)
 
 
 def told_settings(config: TrainConfig) -> dict[str, Any]:
     """Give the settings that may leave the house: no paths, base and vision model by their bare names."""
-    hidden = _NOT_TOLD | {name for name, value in config if isinstance(value, Path)}
+    hidden = _NOT_TOLD | {name for name, value in config if isinstance(value, Path)}  # and any path to come
     told = config.model_dump(mode="json", exclude=hidden)
     # Read as Windows does, both kinds of slashes part a path.
     return told | {name: PureWindowsPath(told[name]).name for name in ("base", "vision")}
@@ -146,13 +152,12 @@ def _started(tracker: GeneralTracker) -> GeneralTracker:
     return tracker
 
 
-def _attempt(name: str, when: str, action: Callable[[], object]) -> bool:
+@contextmanager
+def _tolerated(name: str, when: str) -> Iterator[None]:
     try:
-        action()
+        yield
     except (
         Exception
     ) as error:  # the network, a full disk, a package that does not fit: training is worth more
         fault = f"{type(error).__name__}: {error}"
         logger.warning("%s failed %s (%s); training goes on without it", _TITLES[name], when, fault)
-        return False
-    return True

@@ -159,7 +159,9 @@ def test_wandb_offline_keeps_its_run_in_the_folder_and_the_house_to_itself(tmp_p
     with open_trackers(config, True, tmp_path, 0) as trackers:
         trackers.log(2, {"train/ldm": 0.5, "validation/awe/ldm": 1.0})
     (log,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    content = log.read_bytes()
+    until = time.monotonic() + 20
+    while b"train/ldm" not in (content := log.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.1)  # a process of its own writes, and may not have ended yet
     assert b"train/ldm" in content and b"learning_rate" in content
     assert b"alice" not in content
     assert (tmp_path / "wandb" / "run-id.txt").read_text(encoding="utf-8").encode() in content
