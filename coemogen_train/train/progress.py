@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .history import StepRecord
@@ -51,7 +51,8 @@ class Pace:
 
     Arguments:
         steps, done: of the run; `done` is where it begins or is resumed.
-        periods: steps between two pauses of a kind; 0 = none is due.
+        periods: steps between two pauses of a kind; 0 = none is due. Besides, a run saves at its end, and
+            validates there where it does so at all.
     """
 
     def __init__(self, steps: int, done: int, periods: Mapping[str, int]) -> None:
@@ -94,7 +95,10 @@ class Pace:
         period = self._periods[kind]
         # What is due at this very step comes after its reading.
         told = max(self._paused_at[kind], self._step - 1)
-        return self._steps // period - told // period if period else 0
+        regular = self._steps // period - told // period if period else 0
+        at_end = kind == "save" or (kind == "validate" and period > 0)
+        between = not period or self._steps % period > 0
+        return regular + (at_end and between and told < self._steps)
 
 
 class TrainingProgress:
@@ -112,7 +116,7 @@ class TrainingProgress:
         steps: int,
         done: int,
         shown: bool,
-        pauses: Mapping[str, int] = MappingProxyType({}),
+        pauses: Mapping[str, int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from rich.console import Console
@@ -152,7 +156,7 @@ class TrainingProgress:
         return self._pace.seconds_left
 
     @contextmanager
-    def pause(self, kind: str = "save") -> Iterator[None]:
+    def pause(self, kind: str) -> Iterator[None]:
         """Leave what happens inside out of the time per step, and expect as long of the next of its kind.
 
         kind: "save", "validate" or "preview". Pauses follow one another, none is inside another.

@@ -27,12 +27,19 @@ def bar_of(clock, steps=100, done=0, pauses=PERIODS, shown=False) -> TrainingPro
     return TrainingProgress(steps, done, shown, pauses, clock)
 
 
+def due_at(step, steps, periods) -> list[str]:
+    """As the loop has it: at the end it always saves, and validates where it does so at all."""
+    always = [kind for kind in ("save", "validate") if kind == "save" or periods["validate"]]
+    last = always if step == steps else []
+    return [kind for kind, period in periods.items() if (period and step % period == 0) or kind in last]
+
+
 def simulate(bar, clock, done, steps, cost=2.0, log_every=10, periods=PERIODS, after=lambda step: None):
     """Do what the loop does, in a world where every step and every pause costs what it costs."""
     with bar:
         for step in range(done + 1, steps + 1):
             clock.now += cost if isinstance(cost, float) else cost(step)
-            due = [kind for kind, period in periods.items() if period and step % period == 0]
+            due = due_at(step, steps, periods)
             if step % log_every == 0 or due:
                 bar.update(record(step))
             for kind in due:
@@ -42,9 +49,7 @@ def simulate(bar, clock, done, steps, cost=2.0, log_every=10, periods=PERIODS, a
 
 
 def true_end(done=0, steps=100, cost=2.0, begin=1000.0) -> float:
-    pauses = sum(
-        COSTS[kind] * (steps // period - done // period) for kind, period in PERIODS.items() if period
-    )
+    pauses = sum(COSTS[kind] for step in range(done + 1, steps + 1) for kind in due_at(step, steps, PERIODS))
     return begin + cost * (steps - done) + pauses
 
 
@@ -90,15 +95,16 @@ def test_the_last_pause_of_a_kind_is_what_the_next_is_expected_to_take():
         assert bar.seconds_left == 10.0 + 8.0
 
 
-def test_a_pause_asked_for_out_of_turn_is_not_a_step():
+@pytest.mark.parametrize(("kind", "at_the_end"), [("preview", 0.0), ("validate", 0.0), ("save", 100.0)])
+def test_a_pause_asked_for_out_of_turn_is_no_step_and_only_a_save_comes_again(kind, at_the_end):
     clock = Clock()
-    with bar_of(clock, steps=30, pauses={"save": 0}) as bar:
+    with bar_of(clock, steps=30, pauses={kind: 0}) as bar:
         for step in (10, 20):
             clock.now += 10.0
             bar.update(record(step))
-            with bar.pause("save"):
+            with bar.pause(kind):
                 clock.now += 100.0
-        assert (bar.seconds_per_step, bar.seconds_left) == (1.0, 10.0)
+        assert (bar.seconds_per_step, bar.seconds_left) == (1.0, 10.0 + at_the_end)
 
 
 def test_pauses_are_never_in_the_seconds_per_step():
