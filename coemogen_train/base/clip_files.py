@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .header import count_layers
 from .load import CHECKPOINT_SUFFIXES, download, looks_like_hub_id, quiet_loading, read_json, read_pretrained
 from .load import toyworld_weights as _toyworld_weights
 from .model import freeze
@@ -42,14 +43,18 @@ def load_clip(spec: str, device: str | torch.device, dtype: torch.dtype) -> Clip
         return _load_file(path, device, dtype)
     architecture, _, weights = spec.partition(":")
     architecture = architecture.replace("/", "-")  # "ViT-L/14" and "ViT-L-14" are one model
-    known = _open_clip_names()
-    if architecture in known:
+    if architecture in _open_clip_names():
         return _load_open_clip(architecture, weights, device, dtype)
     if looks_like_hub_id(spec):
         return _load_folder(download(spec, ["model*.safetensors", "*.json", "*.txt"]), device, dtype, spec)
-    near = difflib.get_close_matches(architecture, known, n=3)
+    raise no_clip(spec)
+
+
+def no_clip(spec: str) -> UserError:
+    """What is said where there is no CLIP, with the names of open_clip that are like what was given."""
+    near = difflib.get_close_matches(spec.partition(":")[0].replace("/", "-"), _open_clip_names(), n=3)
     hint = f" (open_clip has {', '.join(near)})" if near and not spec.endswith(CHECKPOINT_SUFFIXES) else ""
-    raise UserError(
+    return UserError(
         f"{spec}: there is no CLIP here{hint}: give a folder, a clip_vision file, an open_clip name such as "
         "ViT-L-14, or a Hugging Face id."
     )
@@ -185,7 +190,7 @@ def _vision_sizes(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
         "hidden_size": width,
         "intermediate_size": int(fc1.shape[0]),
-        "num_hidden_layers": _count_layers(weights, "vision_model.encoder.layers."),
+        "num_hidden_layers": count_layers(weights, "vision_model.encoder.layers."),
         "num_attention_heads": heads,
         "patch_size": patch,
         "image_size": patch * round((positions.shape[0] - 1) ** 0.5),  # one position is the class token's
@@ -206,16 +211,12 @@ def _text_sizes(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "vocab_size": int(tokens.shape[0]),
         "hidden_size": width,
         "intermediate_size": int(fc1.shape[0]),
-        "num_hidden_layers": _count_layers(weights, "text_model.encoder.layers."),
+        "num_hidden_layers": count_layers(weights, "text_model.encoder.layers."),
         "num_attention_heads": max(1, width // 64),
         "max_position_embeddings": int(positions.shape[0]),
         "projection_dim": int(projection.shape[0]),
         "hidden_act": "gelu" if width in (1024, 1280) else "quick_gelu",
     }
-
-
-def _count_layers(weights: Mapping[str, Tensor], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in weights if key.startswith(prefix)})
 
 
 # ------------------------------------------------------------------------------------------------ open_clip

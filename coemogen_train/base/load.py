@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from .model import BaseModel, architecture_of, freeze
+from .declared import Declared, Wanted, declared_in_folder
+from .model import BaseModel, architecture_of, freeze, keep_first_layers
 from .tokenizer import read_tokenizer
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _KINDS = (".json", ".txt", ".safetensors")
 _VARIANTS = ["*.fp16.safetensors", "*.non_ema.safetensors", "*.ema.safetensors"]  # copies nobody asked for
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+BASE_FILES = [f"{part}/*{kind}" for part in _PARTS for kind in _KINDS]
 
 
 def toyworld_weights() -> Path:
@@ -26,7 +28,12 @@ def toyworld_weights() -> Path:
 
 
 def load_base(
-    spec: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    spec: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    clip_skip: int | None = None,
+    prediction_type: str | None = None,
+    fallback: Declared | None = None,
 ) -> BaseModel:
     """Load a base model, frozen and in evaluation mode.
 
@@ -34,72 +41,108 @@ def load_base(
         spec: "toy"; a diffusers folder; a Stable Diffusion 1.5 checkpoint in one .safetensors or .ckpt file
             (read with no network, .ckpt as plain weights only); or a Hugging Face id, "owner/name".
         device, dtype: where and how the weights are kept; float32 unless a GPU's memory says otherwise.
+        clip_skip: the layer of the text encoder that is read, counted from the end: 1 is the last; None: as
+            the files say.
+        prediction_type: "epsilon", "v_prediction" or "sample"; None: as the files say.
+        fallback: what holds where nothing is given and the files are silent, as an adapter remembers it;
+            without one clip skip 1, epsilon, and a schedule that does not end in pure noise.
 
     Raises:
-        UserError: nothing is there, or it is no base model that can be used.
+        UserError: nothing is there, it is no base model that can be used, or not with that clip skip.
     """
+    wanted = Wanted(clip_skip, prediction_type, fallback or Declared())
     path = toyworld_weights() / "base" if str(spec) == "toy" else Path(spec)
     if path.is_dir():
         name = str(spec) if str(spec) == "toy" else path.resolve().name
-        return load_folder(path, device, dtype, name)
+        return load_folder(path, device, dtype, name, wanted)
     if path.is_file():
         from .single_file import load_single_file
 
-        return load_single_file(path, device, dtype)
+        return load_single_file(path, device, dtype, wanted=wanted)
     if looks_like_hub_id(str(spec)):
-        return load_folder(
-            download(str(spec), [f"{part}/*{kind}" for part in _PARTS for kind in _KINDS]),
-            device,
-            dtype,
-            str(spec),
-        )
-    raise UserError(
+        return load_folder(download(str(spec), BASE_FILES), device, dtype, str(spec), wanted)
+    raise no_base(path)
+
+
+def no_base(path: Path) -> UserError:
+    """What is said where there is nothing."""
+    return UserError(
         f"{path}: there is no base model here: give a diffusers folder, a checkpoint file (.safetensors), "
         "a Hugging Face id such as owner/name, or 'toy'."
     )
 
 
-def load_folder(folder: Path, device: str | torch.device, dtype: torch.dtype, name: str) -> BaseModel:
+def load_folder(
+    folder: Path,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    name: str,
+    wanted: Wanted,
+) -> BaseModel:
     """Load a diffusers folder: `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler` inside.
 
     Raises:
         UserError: a part is missing, incomplete, or of another kind of model.
     """
     import diffusers
+    import transformers
 
-    _check_folder(folder)
+    check_folder(folder)
+    schedule = read_json(folder / "scheduler" / "scheduler_config.json")
     with quiet_loading():
+        text_encoder = _read_part(getattr(transformers, text_encoder_class(folder)), folder / "text_encoder")
+        width, layers = text_encoder.config.hidden_size, text_encoder.config.num_hidden_layers
+        declared = declared_in_folder(schedule, width, layers, folder)
+        settings = wanted.settle(folder, declared, width, layers)
+        keep_first_layers(text_encoder, settings.layers)
         unet = _read_part(diffusers.UNet2DConditionModel, folder / "unet")
         vae = _read_part(diffusers.AutoencoderKL, folder / "vae")
-        text_encoder = _read_part(_text_encoder_class(folder), folder / "text_encoder")
         tokenizer = read_tokenizer(folder / "tokenizer")
     base = BaseModel(
         unet=freeze(unet, device, dtype),
         vae=freeze(vae, device, dtype),
         text_encoder=freeze(text_encoder, device, dtype),
         tokenizer=tokenizer,
-        scheduler_config=read_json(folder / "scheduler" / "scheduler_config.json"),
+        scheduler_config=settings.schedule(schedule),
         name=name,
         architecture=architecture_of(unet.config),
+        clip_skip=settings.clip_skip,
+        declared=declared,
     )
-    check_widths(base, folder)
+    check_widths(folder, unet.config, vae.config, text_encoder.config)
+    check_vocabulary(base, folder)
     tokenizer.model_max_length = base.max_length
     return base
 
 
-def check_widths(base: BaseModel, path: Path) -> None:
-    """Refuse parts that do not belong together.
+def check_widths(
+    path: Path, unet: Mapping[str, Any], vae: Mapping[str, Any], text_encoder: Mapping[str, Any] | Any
+) -> None:
+    """Refuse parts that do not belong together, by their configurations.
 
     Raises:
-        UserError: the text encoder's width is not the one that the U-Net listens to, or its vocabulary is
-            smaller than the tokenizer's.
+        UserError: the U-Net listens to another width than the text encoder's, or reads more than latents.
     """
-    if base.width != base.cross_attention_dim:
+    width = text_encoder["hidden_size"] if isinstance(text_encoder, Mapping) else text_encoder.hidden_size
+    if width != unet["cross_attention_dim"]:
         raise UserError(
-            f"{path}: the text encoder is {base.width} wide but the U-Net listens to "
-            f"{base.cross_attention_dim}: the parts are of different models; use a base with one "
+            f"{path}: the text encoder is {width} wide but the U-Net listens to "
+            f"{unet['cross_attention_dim']}: the parts are of different models; use a base with one "
             "CLIP text encoder, as Stable Diffusion 1.5."
         )
+    if unet["in_channels"] != vae["latent_channels"]:
+        raise UserError(
+            f"{path}: its U-Net reads {unet['in_channels']} channels instead of {vae['latent_channels']} "
+            "(an inpainting or editing model): use a base for text to image, as Stable Diffusion 1.5."
+        )
+
+
+def check_vocabulary(base: BaseModel, path: Path) -> None:
+    """Refuse a tokenizer that belongs to another text encoder.
+
+    Raises:
+        UserError: the text encoder's vocabulary is smaller than the tokenizer's.
+    """
     vocabulary = int(base.text_encoder.config.vocab_size)
     if len(base.tokenizer) > vocabulary:
         raise UserError(
@@ -201,7 +244,12 @@ def _read_part(model_class: Any, folder: Path) -> Any:
     return torch.nn.Module.to(read_pretrained(model_class, folder), torch.float32)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is no base model, by its files' names and its denoiser's configuration.
+
+    Raises:
+        UserError: one sentence that says what it is instead, or what it lacks.
+    """
     if (folder / "text_encoder_2").is_dir():
         raise UserError(
             f"{folder}: this model has two text encoders (Stable Diffusion XL or a relative of it), "
@@ -220,12 +268,15 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _text_encoder_class(folder: Path) -> Any:
-    import transformers
+def text_encoder_class(folder: Path) -> str:
+    """The name of the text encoder's class in transformers.
 
+    Raises:
+        UserError: it is not CLIP's.
+    """
     names = read_json(folder / "text_encoder" / "config.json").get("architectures") or ["CLIPTextModel"]
     if names[0] not in ("CLIPTextModel", "CLIPTextModelWithProjection"):
         raise UserError(
             f"{folder}: its text encoder is a {names[0]}, not CLIP's: use a base as Stable Diffusion 1.5."
         )
-    return getattr(transformers, names[0])
+    return str(names[0])

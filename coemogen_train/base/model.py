@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .declared import Declared
+
 # (in_channels, cross_attention_dim, block_out_channels) -> the name by which people and ModelSpec know it.
 _KNOWN_ARCHITECTURES: dict[tuple[int, int, tuple[int, ...]], str] = {
     (4, 768, (320, 640, 1280, 1280)): "stable-diffusion-v1",
@@ -29,6 +31,9 @@ class BaseModel:
         scheduler_config: the noise schedule, as diffusers' schedulers write it.
         name: what the user called it, without folders.
         architecture: see `architecture_of`.
+        clip_skip: the text encoder's layer that is read, counted from the end: 1 is the last, 2 the one
+            before it. The layers behind it are not there, the final layer norm is.
+        declared: what the files say of themselves.
     """
 
     unet: Any = field(repr=False)
@@ -38,6 +43,8 @@ class BaseModel:
     scheduler_config: dict[str, Any]
     name: str
     architecture: str
+    clip_skip: int = 1
+    declared: Declared = field(default_factory=Declared)
     _vae_fingerprint: str | None = field(default=None, repr=False)
 
     @property
@@ -79,6 +86,11 @@ class BaseModel:
     def prediction_type(self) -> str:
         """What the U-Net predicts: "epsilon", "v_prediction" or "sample"."""
         return str(self.scheduler_config.get("prediction_type", "epsilon"))
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the noise schedule ends in pure noise."""
+        return bool(self.scheduler_config.get("rescale_betas_zero_snr", False))
 
     @property
     def resolution(self) -> int:
@@ -135,6 +147,15 @@ def architecture_of(unet_config: Mapping[str, Any]) -> str:
     inputs, context = int(unet_config["in_channels"]), int(unet_config["cross_attention_dim"])
     known = _KNOWN_ARCHITECTURES.get((inputs, context, channels))
     return known or f"unet-{inputs}x{'-'.join(map(str, channels))}-context-{context}"
+
+
+def keep_first_layers(text_encoder: Any, count: int) -> None:
+    """Leave out what follows the first `count` layers of a CLIP text model; its final layer norm stays."""
+    # Where the layers are changes from one version of transformers to the next.
+    for module in list(text_encoder.modules()):
+        if isinstance(getattr(module, "layers", None), nn.ModuleList):
+            module.layers = module.layers[:count]
+    text_encoder.config.num_hidden_layers = count
 
 
 def freeze(module: nn.Module, device: torch.device | str, dtype: torch.dtype) -> Any:

@@ -11,13 +11,15 @@ import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .load import check_widths, read_json
+from .declared import Wanted, declared_in_file, layers_left_out
+from .header import Shaped, broken_file, count_layers, read_header
+from .load import check_vocabulary, check_widths, read_json
 from .model import BaseModel, architecture_of, freeze
 from .tokenizer import clip_tokenizer
 
@@ -26,6 +28,7 @@ SD15_CONFIGS = Path(__file__).resolve().parent / "configs" / "sd15"
 _UNET, _VAE, _TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 _TOKENS = "embeddings.token_embedding.weight"
 _USE = "use a Stable Diffusion 1.5 checkpoint"
+AnyTensor = TypeVar("AnyTensor", bound=Shaped)  # of weights that are read, or known by their header
 
 
 def load_single_file(
@@ -33,23 +36,30 @@ def load_single_file(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     configs: Path = SD15_CONFIGS,
+    wanted: Wanted = Wanted(),  # noqa: B008
 ) -> BaseModel:
     """Load a checkpoint file whose names are those of the original Stable Diffusion code.
 
     Args:
         path: .safetensors; or .ckpt, of which only the weights are read.
         configs: folder with the parts' configurations in diffusers' layout.
+        wanted: clip skip and prediction type.
 
     Raises:
-        UserError: the file cannot be read, is no checkpoint of this architecture, or lacks weights.
+        UserError: the file cannot be read, is no checkpoint of this architecture, lacks weights, or has not
+            so many layers as the clip skip needs.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    weights = read_checkpoint(path)
+    weights, metadata = read_checkpoint(path), read_metadata(path)
     sizes = {part: read_json(configs / part / "config.json") for part in ("unet", "vae", "text_encoder")}
     check_architecture(path, weights, sizes["unet"], sizes["text_encoder"])
+    width, layers = text_sizes(weights, sizes["text_encoder"])
+    declared = declared_in_file(metadata, weights, width, layers)
+    settings = wanted.settle(path, declared, width, layers)
+    sizes["text_encoder"]["num_hidden_layers"] = settings.layers
 
     with empty_weights():
         unet = UNet2DConditionModel.from_config(sizes["unet"])
@@ -66,11 +76,14 @@ def load_single_file(
         vae=freeze(vae, device, dtype),
         text_encoder=freeze(text_encoder, device, dtype),
         tokenizer=clip_tokenizer(int(text_encoder.config.max_position_embeddings)),
-        scheduler_config=read_json(configs / "scheduler" / "scheduler_config.json"),
+        scheduler_config=settings.schedule(read_json(configs / "scheduler" / "scheduler_config.json")),
         name=path.stem,
         architecture=architecture_of(unet.config),
+        clip_skip=settings.clip_skip,
+        declared=declared,
     )
-    check_widths(base, path)
+    check_widths(path, sizes["unet"], sizes["vae"], sizes["text_encoder"])
+    check_vocabulary(base, path)
     return base
 
 
@@ -89,9 +102,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(str(path))
         except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: this is no whole safetensors file ({error}): download or copy it again."
-            ) from error
+            raise broken_file(path, error) from error
     try:
         with _inert_bookkeeping(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch on old pickle protocols; we say it ourselves
@@ -109,8 +120,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     }
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file; other files have none."""
+    return read_header(path)[1] if path.suffix.lower() == ".safetensors" else {}
+
+
 def check_architecture(
-    path: Path, weights: Mapping[str, Tensor], unet: Mapping[str, Any], text_encoder: Mapping[str, Any]
+    path: Path, weights: Mapping[str, Shaped], unet: Mapping[str, Any], text_encoder: Mapping[str, Any]
 ) -> None:
     """Refuse, before anything is built, a file that is not what `unet` and `text_encoder` describe.
 
@@ -150,7 +166,14 @@ def check_architecture(
         raise UserError(f"{path}: this checkpoint carries no autoencoder (VAE): {_USE} that has one.")
 
 
-def _guess_other(weights: Mapping[str, Tensor]) -> str:
+def text_sizes(weights: Mapping[str, Shaped], config: Mapping[str, Any]) -> tuple[int, int]:
+    """(width, layers) of the text encoder in a file; `config` tells them, unless layers were left out."""
+    width, whole = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    layers = count_layers(_text_names(weights), "encoder.layers.")
+    return width, layers if layers_left_out(width, layers) else whole
+
+
+def _guess_other(weights: Mapping[str, Shaped]) -> str:
     """What a file without a U-Net may be, by the names people meet in their model folders."""
     starts = {
         "lora_": "a LoRA",
@@ -166,11 +189,11 @@ def _guess_other(weights: Mapping[str, Tensor]) -> str:
     return "something else" if weights else "a file without weights"
 
 
-def _only(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _only(weights: Mapping[str, AnyTensor], prefix: str) -> dict[str, AnyTensor]:
     return {key: value for key, value in weights.items() if key.startswith(prefix)}
 
 
-def _text_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _text_names(weights: Mapping[str, AnyTensor]) -> dict[str, AnyTensor]:
     """The text encoder's weights under bare names; some old files leave out the `text_model.` between."""
     named = {key.removeprefix(_TEXT): value for key, value in _only(weights, _TEXT).items()}
     return {key.removeprefix("text_model."): value for key, value in named.items()}
