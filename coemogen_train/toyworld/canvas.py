@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -113,5 +114,7 @@ class Canvas:
             ((x - radius) * s, (y - radius) * s, (x + radius) * s, (y + radius) * s), fill=color
         )
 
-    def finish(self) -> Image.Image:
-        return self.image.resize((self.size, self.size), Image.Resampling.BOX)
+    def finish(self, printed: Callable[[Image.Image], Image.Image] | None = None) -> Image.Image:
+        """The picture at its own size; printed: what is done to the supersampled one first."""
+        image = printed(self.image) if printed else self.image
+        return image.resize((self.size, self.size), Image.Resampling.BOX)

@@ -6,41 +6,80 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..emotions import MIKELS, Emotion, Taxonomy
 from ..files import atomic_write_text
 from .captions import annotation, mistaken_sentence, sentence
-from .narratives import NARRATIVES, Story
+from .narratives import ALL_NARRATIVES, Story
 from .scenes import Scene, draw_scene, sample_stage
+from .styles import Style, printer
 
 MISTAKEN_SHARE = 0.1
 """Share of the training captions that tell a story which is not there: what the CLIP filter is for."""
 
+KNOWN = Taxonomy("toy world", (*MIKELS.emotions, Emotion("nostalgia", "mixed")))
+"""All emotions that have stories; nostalgia, bright in one picture and dim in the next, has a polarity of its
+own.
+"""
+
+
+def toy_taxonomy(emotions: Sequence[str] | None = None) -> Taxonomy:
+    """The taxonomy of a toy set: Mikels' eight, or the emotions named, in the order in which they are named.
+
+    Raises:
+        TaxonomyError: one has no stories, is named twice, or none is named.
+    """
+    if emotions is None or tuple(emotions) == MIKELS.names:
+        return MIKELS
+    return Taxonomy(KNOWN.name, tuple(KNOWN.emotions[KNOWN.index(name)] for name in emotions))
+
 
 def story_scene(emotion: str, story: Story, rng: random.Random) -> Scene:
-    """An emotional picture's scene: the light is its polarity's, the stage is anything."""
-    positive = emotion in tuple(NARRATIVES)[:4]
-    return sample_stage(story, positive, rng)
+    """An emotional picture's scene: the light is its polarity's (mixed: either), the stage is anything."""
+    polarity = KNOWN.emotions[KNOWN.index(emotion)].polarity
+    bright = rng.random() < 0.5 if polarity == "mixed" else polarity == "positive"
+    return sample_stage(story, bright, rng)
 
 
 def write_toy_source(
-    folder: Path, seed: int = 0, train_per_emotion: int = 200, test_per_emotion: int = 60
+    folder: Path,
+    seed: int = 0,
+    train_per_emotion: int = 200,
+    test_per_emotion: int = 60,
+    val_per_emotion: int = 0,
+    style: Style = "plain",
+    emotions: Sequence[str] | None = None,
 ) -> dict[str, int]:
     """Draw the data set: `<emotion>/<id>.png` and `samples.jsonl` with image, emotion, split, caption, scene,
     objects.
 
-    The stories of an emotion are equally frequent. Returns counts: pictures, and captions that are mistaken
-    on purpose.
+    The stories of an emotion are equally frequent. All that is random in a picture and its row hangs on the
+    seed and its own id, so that neither another split nor another emotion changes a byte of it, and a scene
+    is the same in every style.
+
+    Args:
+        emotions: those to draw; None: Mikels' eight. See `toy_taxonomy`.
+
+    Returns:
+        Counts: pictures, and captions that are mistaken on purpose.
+
+    Raises:
+        UserError: an emotion without stories, or a style that there is not.
     """
+    printer(style)  # an unknown one is told before anything is written
     rows, mistaken = [], 0
-    for emotion, stories in NARRATIVES.items():
+    splits = {"train": train_per_emotion, "val": val_per_emotion, "test": test_per_emotion}
+    for emotion in toy_taxonomy(emotions).names:
+        stories = ALL_NARRATIVES[emotion]
         (folder / emotion).mkdir(parents=True, exist_ok=True)
-        for split, count in (("train", train_per_emotion), ("test", test_per_emotion)):
+        for split, count in splits.items():
             for number in range(count):
                 identity = f"{emotion}_{split}_{number:04d}"
                 rng = random.Random(f"{seed} {identity}")
                 scene = story_scene(emotion, stories[number % len(stories)], rng)
-                draw_scene(scene, rng).save(folder / emotion / f"{identity}.png")
+                draw_scene(scene, rng, style).save(folder / emotion / f"{identity}.png")
                 wrong = split == "train" and rng.random() < MISTAKEN_SHARE
                 mistaken += wrong
                 rows.append(_row(identity, emotion, split, scene, wrong, rng))

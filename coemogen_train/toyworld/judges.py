@@ -25,10 +25,12 @@ from ..evaluate import (
     pairwise_diversity,
     story_rate,
 )
-from .narratives import HARD_SETS, NARRATIVES
+from .narratives import ALL_NARRATIVES, HARD_SETS, Story
 from .recogniser import StoryRecogniser
 
-NARRATIVE_SETS = {emotion: frozenset(stories) for emotion, stories in NARRATIVES.items()}
+NARRATIVE_SETS: dict[str, frozenset[Story]] = {
+    emotion: frozenset(stories) for emotion, stories in ALL_NARRATIVES.items()
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Verdict:
 
 
 class Judges:
-    """Probes trained on the real training pictures, and the figures that they give."""
+    """Probes trained on the real training pictures, and the figures that they give, of the set's emotions."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Judges:
         self.clip, self.recogniser, self.seed = clip, recogniser, seed
         train, test = training_set.samples("train"), training_set.samples("test")
         names = training_set.taxonomy.names
+        self.narratives = {name: NARRATIVE_SETS[name] for name in names}
         self.real_features = _cached(cache, test)
         self.test_pictures = [load_rgb(sample.image) for sample in test]
         self.test_labels = [sample.emotion for sample in test]
@@ -94,7 +97,7 @@ class Judges:
         right = correct(predicted, intended)
         interval = bootstrap_mean(right, intended, seed=self.seed)
         stories = self.recogniser.read_stories(pictures)
-        reached = coverage(stories, intended, NARRATIVE_SETS)
+        reached = coverage(stories, intended, self.narratives)
         row = Row(
             name=name,
             emo_a=interval.value,
@@ -102,7 +105,7 @@ class Judges:
             high=interval.high,
             coverage=reached.mean,
             coverage_of=reached.mean_of,
-            story=story_rate(stories, intended, NARRATIVE_SETS),
+            story=story_rate(stories, intended, self.narratives),
             frechet=frechet_distance(features, self.real_features) if len(features) > 1 else None,
             diversity=pairwise_diversity(features, intended),
             guidance=guidance,

@@ -100,6 +100,22 @@ NARRATIVES: dict[str, tuple[Story, ...]] = {
     ),
 }
 
+EXTRA_NARRATIVES: dict[str, tuple[Story, ...]] = {
+    "nostalgia": _stories(
+        "man / sitting / boat",
+        "man / losing / balloon",
+        "man / sitting / car",
+        "woman / sitting / umbrella",
+        "man / sleeping / fire",
+        "woman / sitting / cake",
+    ),
+}
+"""An emotion of users' own, whose name the base model has never read; no part of its pretraining, nor of the
+shortcuts' figures. It shares objects and relations with the eight, and no story.
+"""
+
+ALL_NARRATIVES: dict[str, tuple[Story, ...]] = NARRATIVES | EXTRA_NARRATIVES
+
 CLICHES: dict[str, tuple[Story, ...]] = {emotion: stories[:2] for emotion, stories in NARRATIVES.items()}
 """What the base model's pretraining ties to an emotion's name, as the web ties "awe" to mountains."""
 

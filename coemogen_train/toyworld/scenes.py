@@ -12,6 +12,7 @@ from .canvas import Canvas, Color, Shape
 from .cast import BEINGS, OBJECTS, draw
 from .narratives import Story
 from .relations import RELATIONS, Actor
+from .styles import Style, printer
 
 BACKGROUNDS: dict[str, tuple[Color, Color, Color, Color]] = {
     "meadow": ((150, 210, 250), (216, 238, 252), (140, 206, 104), (104, 176, 80)),
@@ -51,8 +52,12 @@ def sample_any_story(rng: random.Random) -> Story:
     return Story(relation, subject, rng.choice([name for name in OBJECTS if name != subject]))
 
 
-def draw_scene(scene: Scene, rng: random.Random) -> Image.Image:
-    """Draw a scene; rng: places, sizes and light vary with it, the story does not."""
+def draw_scene(scene: Scene, rng: random.Random, style: Style = "plain") -> Image.Image:
+    """Draw a scene; rng: places, sizes and light vary with it, the story and the style do not.
+
+    Raises:
+        DataError: there is no such style.
+    """
     canvas = Canvas()
     _draw_background(canvas, scene, rng)
     staging = RELATIONS[scene.story.relation].layout(scene.story.subject, scene.story.object, rng)
@@ -61,7 +66,7 @@ def draw_scene(scene: Scene, rng: random.Random) -> Image.Image:
     for kind, x, y in staging.marks:
         _draw_mark(canvas, kind, x, y, rng)
     _draw_weather(canvas, scene.weather, rng)
-    return _lit(canvas.finish(), scene.bright, rng)
+    return _lit(canvas.finish(printer(style)), scene.bright, rng)
 
 
 def _dressed(actor: Actor) -> tuple[Shape, ...]:
