@@ -91,13 +91,14 @@ class Judges:
         note: str,
         guidance: float | None = None,
     ) -> Verdict:
-        """All figures of one row of the table."""
+        """All figures of one row of the table; coverage is the mean over the emotions that were intended."""
         features = self.clip.encode_images(list(pictures)).numpy()
         predicted = self.probe.predict(features)
         right = correct(predicted, intended)
         interval = bootstrap_mean(right, intended, seed=self.seed)
         stories = self.recogniser.read_stories(pictures)
-        reached = coverage(stories, intended, self.narratives)
+        narratives = {name: self.narratives[name] for name in dict.fromkeys(intended)}
+        reached = coverage(stories, intended, narratives)
         row = Row(
             name=name,
             emo_a=interval.value,
@@ -105,7 +106,7 @@ class Judges:
             high=interval.high,
             coverage=reached.mean,
             coverage_of=reached.mean_of,
-            story=story_rate(stories, intended, self.narratives),
+            story=story_rate(stories, intended, narratives),
             frechet=frechet_distance(features, self.real_features) if len(features) > 1 else None,
             diversity=pairwise_diversity(features, intended),
             guidance=guidance,

@@ -43,3 +43,15 @@ def test_real_pictures_of_six_and_of_nine_emotions_get_their_due(tmp_path, emoti
     assert wrong.row.emo_a < 0.2
     by_emotion = np.array(seen.right).reshape(len(emotions), 18).mean(1)
     assert by_emotion[list(judges.narratives).index(judges.test_labels[-1])] > 0.3
+
+
+@pytest.mark.slow
+def test_coverage_of_one_emotion_is_of_its_own_stories(tmp_path) -> None:
+    judges = judges_of(tmp_path, emotions=NINE)
+    own = [
+        picture
+        for picture, label in zip(judges.test_pictures, judges.test_labels, strict=True)
+        if label == "nostalgia"
+    ]
+    row = judges.judge("nostalgia", own, ["nostalgia"] * len(own), "reference", "").row
+    assert (row.coverage, row.coverage_of, row.n) == (6, 6, 18)
