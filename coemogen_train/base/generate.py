@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..adapter.condition import at_intensity, encode_text, plain_prompt, prompt_ids
 from ..errors import AdapterError
+from .declared import Declared
 from .model import BaseModel
 from .sampling import Progress, SamplingSettings, generate_images, noise_seeds
 
@@ -128,8 +129,47 @@ def generate_from_adapter(
         return generate_images(base, *conditions, seeds, settings, gates, attached, progress)
 
 
+def trained_settings(adapter: Adapter) -> Declared:
+    """How the base was used that the adapter was trained on: what holds for a base that is silent."""
+    trained = adapter.info.base
+    clip_skip = adapter.info.text_encoders[0].clip_skip
+    return Declared(trained.prediction_type, clip_skip, trained.zero_terminal_snr)
+
+
+def setting_warnings(base: BaseModel, adapter: Adapter) -> list[str]:
+    """What is otherwise with this base than with the one that the adapter was trained on; a sentence each.
+
+    Such pictures are drawn: adapters are carried over to relatives of their base on purpose. But a setting
+    that is wrong by oversight spoils them, and nothing else would tell.
+    """
+    trained = trained_settings(adapter)
+    like = f"use a base like {adapter.info.base.name}"
+    told = []
+    if trained.prediction_type != base.prediction_type:
+        told.append(
+            f"the adapter was trained on a base that predicts {trained.prediction_type}, and {base.name} is "
+            f"taken to predict {base.prediction_type}: if it predicts {trained.prediction_type} too, set its "
+            f"prediction type to that, else expect less of the emotion, or {like}."
+        )
+    if trained.clip_skip != base.clip_skip:
+        told.append(
+            f"the adapter was trained at clip skip {trained.clip_skip}, and {base.name} is read at clip skip "
+            f"{base.clip_skip}: set the clip skip to {trained.clip_skip}, or {like}."
+        )
+    if trained.zero_terminal_snr != base.zero_terminal_snr:
+        schedules = ("goes on to pure noise", "stops short of pure noise")
+        wanted, found = schedules if trained.zero_terminal_snr else schedules[::-1]
+        told.append(
+            f"the adapter was trained on a noise schedule that {wanted}, and that of {base.name} {found}: "
+            f"expect other light and contrast, or {like}."
+        )
+    return told
+
+
 def check_fits(base: BaseModel, adapter: Adapter, path: Path | None = None) -> None:
     """Refuse an adapter that was trained on another kind of base, before anything is computed.
+
+    Another setting of the same kind of base is no reason; see `setting_warnings`.
 
     Raises:
         AdapterError: one sentence that names both sides.
@@ -137,7 +177,6 @@ def check_fits(base: BaseModel, adapter: Adapter, path: Path | None = None) -> N
     trained, where = adapter.info.base, f"{path}: " if path is not None else ""
     pairs = (
         ("architecture", trained.architecture, base.architecture),
-        ("prediction type", trained.prediction_type, base.prediction_type),
         ("text width", trained.cross_attention_dim, base.cross_attention_dim),
     )
     for what, wanted, found in pairs:

@@ -81,7 +81,7 @@ def make_scheduler(name: str, scheduler_config: dict[str, Any]) -> Any:
     """A fresh diffusers scheduler over a base model's noise schedule.
 
     Raises:
-        UserError: there is no scheduler of that name.
+        UserError: there is no scheduler of that name, or it cannot follow that schedule.
     """
     import diffusers
 
@@ -91,6 +91,13 @@ def make_scheduler(name: str, scheduler_config: dict[str, Any]) -> Any:
         near = difflib.get_close_matches(name.lower(), SCHEDULERS, n=3) or list(SCHEDULERS)
         raise UserError(
             f"there is no scheduler '{name}': take {', '.join(near)}, or a class name of diffusers."
+        )
+    # Those that do not know the setting would pass over it, and draw pictures that are too grey.
+    known = inspect.signature(scheduler_class.__init__).parameters
+    if scheduler_config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in known:
+        raise UserError(
+            f"the scheduler '{name}' cannot follow a noise schedule that ends in pure noise, as this base's "
+            "does: take ddim, ddpm, dpmpp_2m, euler, euler_a or unipc."
         )
     # Some schedulers clip to -1..1 unless told otherwise, which is meant for pixels: latents go beyond.
     return scheduler_class.from_config({"clip_sample": False, **scheduler_config}, **options)
@@ -219,7 +226,12 @@ def _denoise(
         if guided:
             unconditional, conditional = predicted.chunk(2)
             predicted = unconditional + settings.guidance * (conditional - unconditional)
-        latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
+        try:
+            latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
+        except (NotImplementedError, ValueError) as error:  # some do not know a base that predicts the sample
+            raise UserError(
+                f"the scheduler '{settings.scheduler}' does not suit {base.name}: {error}"
+            ) from error
         if progress is not None:
             progress(done, len(scheduler.timesteps))
     return latents.float().cpu()

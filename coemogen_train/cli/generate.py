@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,11 +12,13 @@ import typer
 
 from ..emotions import Taxonomy, parse_mixture
 from .answer import Answer
-from .options import Base, Device, Json, pick_device
+from .options import Base, ClipSkip, Device, Json, PredictionType, pick_device
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 
 class Branches(str, Enum):
@@ -54,11 +57,16 @@ def generate(
         int | None, typer.Option(min=8, help="Side in pixels; the base's own unless given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    clip_skip: ClipSkip = None,
+    prediction_type: PredictionType = None,
     precision: Annotated[Precision, typer.Option(help="Of the base model's weights.")] = Precision.fp32,
     device: Device = "auto",
     as_json: Json = False,
 ) -> Answer:
     """Draw pictures that evoke an emotion. One seed gives one picture, in whatever company it is drawn.
+
+    Where neither you nor the base's files tell its clip skip and prediction type, they are those of the base
+    that the adapter was trained on.
 
     \b
     Example: coemogen_train generate adapter.safetensors --base sd15.safetensors --emotion awe --out awe
@@ -66,7 +74,7 @@ def generate(
     import torch
 
     from ..adapter.file import load_adapter
-    from ..base.generate import check_fits, generate_from_adapter
+    from ..base.generate import check_fits, generate_from_adapter, setting_warnings, trained_settings
     from ..base.load import load_base
     from ..base.sampling import SamplingSettings
 
@@ -83,8 +91,18 @@ def generate(
         width=size,
     )
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision.value]
-    model = load_base(base, pick_device(device), dtype)
+    model = load_base(
+        base,
+        pick_device(device),
+        dtype,
+        clip_skip=clip_skip,
+        prediction_type=prediction_type.value if prediction_type else None,
+        fallback=trained_settings(loaded),
+    )
     check_fits(model, loaded, adapter)
+    warnings = setting_warnings(model, loaded)
+    for warning in warnings:
+        logger.warning(warning)
     with progress_bar() as progress:
         images = generate_from_adapter(
             model,
@@ -106,7 +124,15 @@ def generate(
     ]
     for picture, image in zip(pictures, images, strict=True):
         _save(image, Path(str(picture["image"])))
-    data = {"adapter": adapter, "base": model.name, "guidance": settings.guidance, "pictures": pictures}
+    data = {
+        "adapter": adapter,
+        "base": model.name,
+        "clip_skip": model.clip_skip,
+        "prediction_type": model.prediction_type,
+        "guidance": settings.guidance,
+        "pictures": pictures,
+        "warnings": warnings,
+    }
     return Answer(data, [str(picture["image"]) for picture in pictures])
 
 

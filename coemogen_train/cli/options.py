@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,25 @@ _VISION = typer.Option(help="CLIP: folder, Hugging Face id, open_clip name, clip
 Vision = Annotated[str, _VISION]
 OptionalVision = Annotated[str | None, _VISION]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes the first that is there.")]
+
+
+class Prediction(str, Enum):
+    """What a U-Net predicts."""
+
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"
+    sample = "sample"
+
+
+ClipSkip = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Text encoder layer that is read: 1 the last, 2 the one before; as the base says."
+    ),
+]
+PredictionType = Annotated[
+    Prediction | None, typer.Option(help="What the base's U-Net predicts; as the base says.")
+]
 
 
 def pick_device(name: str) -> str:
