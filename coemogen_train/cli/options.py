@@ -31,11 +31,12 @@ class Prediction(str, Enum):
 ClipSkip = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Text encoder layer that is read: 1 the last, 2 the one before; as the base says."
+        min=1,
+        help="Text encoder layer that is read: 1 the last, 2 the one before; the base's own unless given.",
     ),
 ]
 PredictionType = Annotated[
-    Prediction | None, typer.Option(help="What the base's U-Net predicts; as the base says.")
+    Prediction | None, typer.Option(help="What the base's U-Net predicts; the base's own unless given.")
 ]
 
 
