@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from ..adapter.condition import PromptIds
-from ..errors import DataError
 from .prompts import neutral_prompt
 
 # Streams of random numbers that must not depend on one another.
-_EMOTIONS, _EPOCH, _SAMPLE = range(3)
+_EMOTIONS, _EPOCH, _SAMPLE, _HELD_OUT = range(4)
 
 
 @dataclass(frozen=True)
@@ -80,29 +79,25 @@ class BalancedOrder:
     """The endless order of samples: emotions equally often, each emotion's pictures in shuffled epochs.
 
     The paper oversamples at random to balance the classes. Here each run of E draws is a shuffled list of the
-    E emotions, so that draw i and its sample follow from i alone, and no emotion is ever far behind.
-
-    Raises:
-        DataError: an emotion without pictures.
+    E emotions that have pictures, so that draw i and its sample follow from i alone, and no emotion is ever
+    far behind. An emotion without pictures is one that is carried along untrained; who means to train it has
+    been told before (`preflight`).
     """
 
-    def __init__(self, items: Sequence[TrainingItem], emotion_names: Sequence[str], seed: int) -> None:
+    def __init__(self, items: Sequence[TrainingItem], num_emotions: int, seed: int) -> None:
         self.seed = seed
-        self.by_emotion: list[list[int]] = [[] for _ in emotion_names]
+        self.by_emotion: list[list[int]] = [[] for _ in range(num_emotions)]
         for index, item in enumerate(items):
             self.by_emotion[item.emotion].append(index)
-        empty = [name for name, members in zip(emotion_names, self.by_emotion, strict=True) if not members]
-        if empty:
-            raise DataError(
-                f"no picture to train on is kept for {', '.join(empty)}: add some, or take the emotion out."
-            )
+        self._trained = [number for number, members in enumerate(self.by_emotion) if members]
         self._epochs: dict[int, tuple[int, list[int]]] = {}
 
     def index(self, draw: int) -> int:
         """Give the index of the item that draw number `draw` takes."""
-        count = len(self.by_emotion)
+        count = len(self._trained)
         turn, place = divmod(draw, count)
-        emotion = int(torch.randperm(count, generator=_generator(self.seed, _EMOTIONS, turn))[place])
+        order = torch.randperm(count, generator=_generator(self.seed, _EMOTIONS, turn))
+        emotion = self._trained[int(order[place])]
         members = self.by_emotion[emotion]
         epoch, position = divmod(turn, len(members))
         if self._epochs.get(emotion, (-1, []))[0] != epoch:
@@ -116,7 +111,7 @@ class BatchMaker:
 
     Arguments:
         items: the kept training pictures, in a fixed order.
-        emotion_names: of the taxonomy, E of them.
+        num_emotions: E, of the taxonomy.
         effective_batch: samples per optimiser step over all micro-batches and processes.
         draws: the seed and the shares.
         latents: (sample id, flipped) -> mean and standard deviation of the VAE's posterior [C, h, w], U-Net's
@@ -128,7 +123,7 @@ class BatchMaker:
     def __init__(
         self,
         items: Sequence[TrainingItem],
-        emotion_names: Sequence[str],
+        num_emotions: int,
         effective_batch: int,
         draws: Draws,
         latents: Callable[[str, bool], tuple[Tensor, Tensor]],
@@ -136,10 +131,12 @@ class BatchMaker:
         encode_prompt: Callable[[str], PromptIds],
     ) -> None:
         self.items, self.effective_batch, self.draws = items, effective_batch, draws
-        self._order = BalancedOrder(items, emotion_names, draws.seed)
-        self._one_hot = torch.eye(len(emotion_names))
+        self._order = BalancedOrder(items, num_emotions, draws.seed)
+        self._one_hot = torch.eye(num_emotions)
         self._latents, self._image_embeds = latents, image_embeds.float()
-        self.emotion_means = torch.stack([self._image_embeds[i].mean(0) for i in self._order.by_emotion])
+        self.emotion_means = torch.stack(
+            [self._image_embeds[members].sum(0) / max(1, len(members)) for members in self._order.by_emotion]
+        )
         self._encode_prompt = encode_prompt
         self._encoded: dict[str, PromptIds] = {}
 
@@ -181,13 +178,39 @@ class BatchMaker:
             "drop_condition": torch.tensor(drop < draws.condition_dropout),
         }
 
+    def held_out(
+        self, items: Sequence[TrainingItem], latents: Tensor, image_embeds: Tensor, timesteps: Tensor
+    ) -> Batch:
+        """Make a batch whose noise hangs on the pictures alone: the same in every run and at every step.
+
+        Arguments:
+            items: B held-out pictures, in the plain trained form "{emotion}" and under their own v.
+            latents: [B, C, h, w]. image_embeds: [B, V]. timesteps: [B] int64.
+        """
+        prompt = self._ids("{emotion}")
+        noise = [
+            torch.randn(latents.shape[1:], generator=_generator(_HELD_OUT, item.id, timestep))
+            for item, timestep in zip(items, timesteps.tolist(), strict=True)
+        ]
+        return Batch(
+            latents=latents,
+            noise=torch.stack(noise),
+            timesteps=timesteps,
+            image_embeds=image_embeds,
+            emotion=self._one_hot[[item.emotion for item in items]],
+            prompt_ids=prompt.input_ids.expand(len(items), -1),
+            prompt_start=torch.full((len(items),), prompt.start),
+            caption_ids=torch.stack([self._ids(item.caption).input_ids for item in items]),
+            drop_condition=torch.zeros(len(items), dtype=torch.bool),
+        )
+
     def _ids(self, prompt: str) -> PromptIds:
         if prompt not in self._encoded:
             self._encoded[prompt] = self._encode_prompt(prompt)
         return self._encoded[prompt]
 
 
-def _generator(*parts: int) -> torch.Generator:
+def _generator(*parts: int | str) -> torch.Generator:
     """Make a CPU generator whose numbers depend on all of `parts` and on nothing else."""
     digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

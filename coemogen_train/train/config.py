@@ -191,19 +191,28 @@ def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainC
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}{given}.") from None
 
 
-def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) -> None:
+def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) -> list[str]:
     """Refuse to go on with settings under which the run would no longer be the one that was begun.
+
+    Returns:
+        What was changed on purpose (`CHANGEABLE_ON_RESUME`), a clause each.
 
     Raises:
         ConfigError: settings that must not change on resumption, with both values.
     """
     now = config.model_dump(mode="json")
-    changed = [key for key in now if key not in FREE_ON_RESUME and key in stored and stored[key] != now[key]]
-    if changed:
-        told = ", ".join(f"{key} was {stored[key]!r} and is now {now[key]!r}" for key in changed)
+    free = FREE_ON_RESUME - ({"steps"} if config.schedule == "cosine" else set())  # its end shapes its rates
+    changed = {
+        key: f"{key} was {stored[key]!r} and is now {now[key]!r}"
+        for key in now
+        if key not in free and key in stored and stored[key] != now[key]
+    }
+    if refused := [told for key, told in changed.items() if key not in CHANGEABLE_ON_RESUME]:
         raise ConfigError(
-            f"{where}: the run cannot go on with other settings: {told}; set them back or choose a new --out."
+            f"{where}: the run cannot go on with other settings: {', '.join(refused)}; set them back, or "
+            f"choose a new --out (free to change: {', '.join(sorted(free | CHANGEABLE_ON_RESUME))})."
         )
+    return list(changed.values())
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

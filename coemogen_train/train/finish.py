@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, Literal
 
+from .. import __version__
 from ..adapter.file import Adapter, save_adapter
 from ..adapter.info import AdapterInfo, BaseInfo, GuidanceInfo, TextEncoderInfo, VisionInfo, check_no_paths
 from ..errors import ConfigError
@@ -12,16 +14,10 @@ from .setup import Run
 
 # Settings that say how an adapter came about; where things lay on the disk is nobody's business.
 _TOLD = (
-    *(
-        "batch_size",
-        "accumulate",
-        "learning_rate",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-        "precision",
-    ),
-    *("seed", "semantic_loss", "semantic_weight", "content_prompts", "v_dropout", "condition_dropout"),
+    *("batch_size", "accumulate", "learning_rate", "warmup_steps", "schedule", "weight_decay"),
+    *("max_grad_norm", "ema_decay", "min_snr_gamma", "precision", "seed"),
+    *("semantic_loss", "semantic_weight", "emotion_loras", "polarity_loras"),
+    *("content_prompts", "v_dropout", "condition_dropout"),
     *("resolution", "flip", "gaussian_covariance", "gaussian_components"),
 )
 
@@ -34,13 +30,17 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
     """
     config, base, hilora = run.config, run.base, run.objective.hilora
     settings = config.model_dump(mode="json")
-    samples = run.training_set.samples("train")
-    per_emotion = Counter(sample.emotion for sample in samples if sample.kept)
     projection = getattr(base.text_encoder, "text_projection", None)
     info = AdapterInfo(
         taxonomy=run.taxonomy,
-        base=BaseInfo(base.architecture, base.prediction_type, base.cross_attention_dim, base.name),
-        text_encoders=(TextEncoderInfo(base.width, projected=projection is not None),),
+        base=BaseInfo(
+            base.architecture,
+            base.prediction_type,
+            base.cross_attention_dim,
+            base.name,
+            base.zero_terminal_snr,
+        ),
+        text_encoders=(TextEncoderInfo(base.width, base.clip_skip, projection is not None),),
         vision=VisionInfo(run.vision_name, run.embeds.shape[1]),
         layers=hilora.layers,
         targets=tuple(config.targets),
@@ -49,19 +49,18 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
         tokens=config.tokens,
         visual_tokens=config.visual_tokens,
         hidden=config.hidden,
+        mapper_input=config.mapper_input,
         guidance=GuidanceInfo(config.guidance, config.hilora_branches),
         training={
+            "software": f"coemogen {__version__}",
             "steps": steps,
             "processes": run.accelerator.num_processes,
             **{key: settings[key] for key in _TOLD},
+            **_went_on_from(run),
         },
-        data={
-            "pictures": sum(per_emotion.values()),
-            "dropped_by_filter": sum(not sample.kept for sample in samples),
-            "per_emotion": {name: per_emotion[name] for name in run.taxonomy.names},
-        },
-        licence=config.licence if config.licence is not None else run.training_set.info.licence,
-        origin=config.origin if config.origin is not None else run.training_set.info.origin,
+        data=_data_summary(run),
+        licence=_both(run, "licence"),
+        origin=_both(run, "origin"),
     )
     try:
         check_no_paths(info.to_dict(), "the adapter's description")
@@ -70,15 +69,49 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
     return info
 
 
+def _went_on_from(run: Run) -> dict[str, Any]:
+    """Name the adapter at the start by its content, and the steps that it had: no file, no folder."""
+    start = run.start
+    if start.source is None:
+        return {}
+    steps = start.source.info.training.get("steps")
+    return {"init": {"sha256": start.source_sha256, "mode": run.config.init_mode, "steps": steps}}
+
+
+def _data_summary(run: Run) -> dict[str, Any]:
+    """Count the pictures by emotion; those of carried emotions as their own adapter counts them."""
+    start = run.start
+    per_emotion = Counter(sample.emotion for sample in start.samples)
+    dropped = [
+        s for s in run.training_set.samples("train") if not s.kept and s.emotion in start.trained.names
+    ]
+    known = start.carried.info.data.get("per_emotion", {}) if start.carried else {}
+    return {
+        "pictures": sum(per_emotion.values()),
+        "dropped_by_filter": len(dropped),
+        "held_out_for_validation": len(start.held_out),
+        "per_emotion": {name: per_emotion[name] or known.get(name, 0) for name in run.taxonomy.names},
+    }
+
+
+def _both(run: Run, field: Literal["licence", "origin"]) -> str:
+    """Give the licence or origin, of the pictures and, where it differs, of the adapter at the start."""
+    said = getattr(run.config, field)
+    own = str(getattr(run.training_set.info, field) if said is None else said)
+    earlier = str(getattr(run.start.source.info, field)) if run.start.source else ""
+    return "; ".join(dict.fromkeys(part for part in (earlier, own) if part))
+
+
 def make_adapter(run: Run, steps: int) -> Adapter:
     """Give the adapter as it is now, sharing its weights with the run."""
     return Adapter(make_info(run, steps), run.objective.embedder, run.objective.hilora, run.gaussians)
 
 
 def write_adapter(run: Run, path: Path, steps: int) -> None:
-    """Write the adapter, whole or not at all.
+    """Write the adapter, whole or not at all; with the averaged weights, where these are kept.
 
     Raises:
         AdapterError: weights that are not finite.
     """
-    save_adapter(make_adapter(run, steps), path)
+    with run.optimiser.averaged():
+        save_adapter(make_adapter(run, steps), path)

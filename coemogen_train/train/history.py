@@ -54,6 +54,16 @@ class StepRecord:
     skipped: bool = False
     samples: list[str] = field(default_factory=list)
 
+    def values(self) -> dict[str, float]:
+        """Give the figures that are finite, by the names under which trackers show them."""
+        told = {
+            "train/ldm": self.ldm,
+            "train/semantic": self.semantic,
+            "train/grad_norm": self.grad_norm,
+            "train/learning_rate": self.learning_rate,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
 
 class History:
     """Collects readings, writes them, and ends a run that has gone wrong.

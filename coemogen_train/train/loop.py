@@ -1,10 +1,11 @@
-"""The training loop: step, record, save, preview. What happens inside a batch is the objective's concern."""
+"""The training loop: step, record, save, validate, preview. What happens in a batch is the objective's."""
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +13,30 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..files import atomic_write_text, canonical_json
-from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
-from .config import TrainConfig, check_resume
+from .config import TrainConfig
+from .control import Control, TrainingInterrupted
 from .finish import make_info, write_adapter
-from .history import History, StepReading, cut_history, read_history
+from .folder_lock import run_lock
+from .history import History, StepReading, read_history
 from .optimiser import gradient_norm, learning_rate_at, scale_gradients
+from .plan import make_plan
 from .previews import Previews
 from .progress import TrainingProgress
-from .setup import Run, prepare_run, run_folders
-from .signals import StopSignals, TrainingInterrupted
+from .resume import save_run, take_up
+from .setup import Run, make_accelerator, prepare_run, run_folders
+from .start import begin
+from .trackers import Trackers, open_trackers
+from .validation import Validation
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run leaves: files, steps done in all and skipped now, the last losses, its seconds."""
+    """What a finished run leaves: files, steps done in all and skipped now, the last losses, its seconds.
+
+    validation: mean denoising loss of the held-out pictures at the end; None where there are none.
+    """
 
     adapter: Path
     history: Path
@@ -36,7 +44,20 @@ class RunResult:
     skipped: int
     ldm: float | None
     semantic: float | None
+    validation: float | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to be done after a step. snapshot: the user asked for the adapter as it is now."""
+
+    read: bool
+    save: bool
+    validate: bool
+    preview: bool
+    snapshot: bool
+    stop: bool
 
 
 def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> RunResult:
@@ -49,59 +70,140 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> R
 
     Raises:
         UserError: a mistake in settings, set, base or folder; or `TrainingDiverged`.
-        TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
+        TrainingInterrupted: Ctrl-C, SIGTERM or the file `stop`; the step was finished and saved.
     """
     started = time.monotonic()
-    _check_folder(config.out, resume)
-    run = prepare_run(config, progress)
-    make_info(run, config.steps)  # what could not be written at the end is told now
+    accelerator = make_accelerator()
+    start = begin(config, resume, accelerator.device.type)
+    plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
+    with run_lock(config.out) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            plan.log(logger)
+        run = prepare_run(config, start, accelerator, plan.checkpointing, progress)
+        make_info(run, config.steps)  # what could not be written at the end is told now
+        done, skipped = _run_steps(run, resume, progress)
+        adapter, validation = config.out / "adapter.safetensors", Validation(run, config.out)
+        if accelerator.is_main_process:
+            write_adapter(run, adapter, done)
+        accelerator.wait_for_everyone()
+        run.objective.attached.remove()
+    history = run_folders(config.out)[2]
+    # Of an earlier part of the run, where this one had no step to do.
+    end = next(reversed(read_history(history)), None)
+    return RunResult(
+        adapter=adapter,
+        history=history,
+        steps=done,
+        skipped=skipped,
+        ldm=end.ldm if end else None,
+        semantic=end.semantic if end else None,
+        validation=validation.records[-1].ldm if validation.records else None,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
+    """Do the steps that are left; gives (steps done in all, steps skipped now)."""
+    config, main = run.config, run.accelerator.is_main_process
     checkpoints, previews, history_file = run_folders(config.out)
-    done, bad_in_a_row = _begin(run, resume)
-    main = run.accelerator.is_main_process
+    done, bad_in_a_row = take_up(run, resume)
     history = History(
         history_file if main else None, run.batches.sample_ids, config.max_bad_steps, bad_in_a_row
     )
-    sheets = Previews(previews, run)
-
-    with StopSignals() as signals, TrainingProgress(config.steps, done, progress and main) as bar:
+    validation, sheets = Validation(run, config.out if main else None), Previews(previews, run)
+    pauses = {"save": config.save_every, "validate": config.validate_every, "preview": config.preview_every}
+    with ExitStack() as stack:
+        control = stack.enter_context(Control(config.out))
+        # Before the bar: a tracker may print, and ask for a login.
+        trackers = stack.enter_context(open_trackers(config, main, config.out, done))
+        bar = stack.enter_context(TrainingProgress(config.steps, done, progress and main, pauses))
+        if _due(done, config.validate_every) and done not in validation.steps:
+            _validate(run, validation, bar, trackers, done)
         while done < config.steps:
-            history.add(optimise(run, done))
+            with _memory_told(run):
+                history.add(optimise(run, done))
             done += 1
-            last = done == config.steps
-            looks = last or done % config.log_every == 0
-            stop = _agreed(run, signals.requested, looks)
-            save = last or stop or _due(done, config.save_every)
-            preview = _due(done, config.preview_every)
-            if looks or save or preview:
+            due = _after(run, done, control)
+            if due.read:
                 records = history.read()
                 bar.update(records[-1])
-                save = save or history.diverged
-            with bar.pause() if save or preview else nullcontext():
-                if save:
-                    _save(run, checkpoints, done, history.bad_in_a_row)
-                history.check()
-                if stop and not last:
-                    raise TrainingInterrupted(done, checkpoints)
-                if preview:
+                for record in records:
+                    trackers.log(record.step, record.values())
+            if due.save or history.diverged:
+                with bar.pause("save"):
+                    save_run(run, checkpoints, done, history.bad_in_a_row)
+            history.check()
+            if due.snapshot:
+                _snapshot(run, done)
+            if due.stop:
+                raise TrainingInterrupted(done, checkpoints)
+            if due.validate:
+                _validate(run, validation, bar, trackers, done)
+            if due.preview:
+                with bar.pause("preview"):
                     sheets.draw(done)
+    return done, history.skipped
 
-    adapter = config.out / "adapter.safetensors"
-    if main:
-        write_adapter(run, adapter, done)
-    run.accelerator.wait_for_everyone()
-    run.objective.attached.remove()
-    end = next(
-        reversed(read_history(history_file)), None
-    )  # of an earlier run, where this one had no step to do
-    return RunResult(
-        adapter=adapter,
-        history=history_file,
-        steps=done,
-        skipped=history.skipped,
-        ldm=end.ldm if end else None,
-        semantic=end.semantic if end else None,
-        seconds=time.monotonic() - started,
+
+def _validate(
+    run: Run, validation: Validation, bar: TrainingProgress, trackers: Trackers, done: int
+) -> None:
+    with bar.pause("validate"):
+        record = validation.measure(done)
+    if record is not None:
+        trackers.log(done, record.values())
+
+
+def _after(run: Run, done: int, control: Control) -> Due:
+    """Say what is due after `done` steps; several processes agree on what people ask for."""
+    config, last = run.config, done == run.config.steps
+    looks = last or _due(done, config.log_every)
+    stop, save = _asked(run, control, looks)
+    regular = last or stop or save or _due(done, config.save_every)
+    validate = _due(done, config.validate_every) or (last and config.validate_every > 0)
+    preview = _due(done, config.preview_every)
+    return Due(
+        read=looks or regular or validate or preview,
+        save=regular,
+        validate=validate,
+        preview=preview,
+        snapshot=save,
+        stop=stop and not last,
     )
+
+
+def _asked(run: Run, control: Control, looks: bool) -> tuple[bool, bool]:
+    """Give (stop, save) as people wish; several processes ask each other, where they all look."""
+    if looks:
+        control.poll()
+    if run.accelerator.num_processes == 1:
+        return control.stop_requested, control.take_save()
+    if not looks:
+        return False, False
+    wishes = [float(control.stop_requested), float(control.take_save())]
+    stop, save = (run.accelerator.reduce(torch.tensor(wishes, device=run.device), "sum") > 0).tolist()
+    return stop, save
+
+
+def _snapshot(run: Run, done: int) -> None:
+    """Write the adapter as it is now, for whoever wants to try it while training goes on."""
+    if run.accelerator.is_main_process:
+        write_adapter(run, run.config.out / "adapters" / f"step-{done:08d}.safetensors", done)
+
+
+@contextmanager
+def _memory_told(run: Run) -> Iterator[None]:
+    """Turn the device's cry for memory into what to do about it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        config = run.config
+        half = f"--set batch_size={config.batch_size // 2} --set accumulate={config.accumulate * 2}"
+        cures = ["--set gradient_checkpointing=true", *([half] if config.batch_size > 1 else [])]
+        raise ConfigError(
+            f"the GPU has not enough memory for batch_size {config.batch_size} at {config.resolution} px: "
+            f"try {' or '.join(cures)} or a smaller resolution; what was saved is kept."
+        ) from None
 
 
 def optimise(run: Run, step: int) -> StepReading:
@@ -138,7 +240,9 @@ def optimise(run: Run, step: int) -> StepReading:
     skipped = bad_loss | ~torch.isfinite(norm)
     if config.max_grad_norm or run.loss_scale.enabled:
         scale_gradients(optimiser.parameters, _clip_factor(norm, config.max_grad_norm) / scale)
-    optimiser.learning_rate = learning_rate_at(step, config.learning_rate, config.warmup_steps)
+    optimiser.learning_rate = learning_rate_at(
+        step, config.learning_rate, config.warmup_steps, config.schedule, config.steps
+    )
     optimiser.step(presence, skipped)
     run.loss_scale.update(skipped)
     return StepReading(
@@ -158,68 +262,3 @@ def _clip_factor(norm: Tensor, max_norm: float) -> Tensor:
 
 def _due(done: int, period: int) -> bool:
     return period > 0 and done % period == 0
-
-
-def _agreed(run: Run, requested: bool, looks: bool) -> bool:
-    """Say whether to stop; several processes ask each other, and only at steps where they all look."""
-    if run.accelerator.num_processes == 1:
-        return requested
-    if not looks:
-        return False
-    return bool(run.accelerator.reduce(torch.tensor(float(requested), device=run.device), "sum") > 0)
-
-
-def _check_folder(out: Path, resume: bool) -> None:
-    if not resume and any(path.exists() for path in (out / "checkpoints", out / "history.jsonl")):
-        raise ConfigError(f"{out} already holds a run: go on with --resume, or choose another --out.")
-
-
-def _begin(run: Run, resume: bool) -> tuple[int, int]:
-    """Make the run's folder and restore the newest checkpoint; gives (steps done, bad steps in a row)."""
-    out, main = run.config.out, run.accelerator.is_main_process
-    checkpoints, _, history_file = run_folders(out)
-    found = load_newest(checkpoints) if resume else None
-    if found is not None:
-        _restore(run, found, checkpoints)
-    done = found.step if found else 0
-    if main:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        sweep_unfinished(checkpoints)
-        cut_history(history_file, done)
-        atomic_write_text(out / "settings.json", canonical_json(run.config.model_dump(mode="json")) + "\n")
-    run.accelerator.wait_for_everyone()
-    return done, int(found.state["bad_in_a_row"]) if found else 0
-
-
-def _restore(run: Run, found: Checkpoint, where: Path) -> None:
-    check_resume(found.state["settings"], run.config, where)
-    if found.state["data"] != run.data_fingerprint:
-        raise ConfigError(
-            f"{where}: the training set {run.config.set} is no longer the one this run was begun with; "
-            "choose a new --out."
-        )
-    if found.state["processes"] != run.accelerator.num_processes:
-        raise ConfigError(
-            f"{where}: the run was begun with {found.state['processes']} processes and cannot go on with "
-            f"{run.accelerator.num_processes}: launch it as before."
-        )
-    run.objective.load_state_dict(found.tensors["trainable"])
-    run.optimiser.load_state_dict(found.tensors["optimiser"])
-    run.loss_scale.load_state_dict(found.tensors["loss_scale"])
-
-
-def _save(run: Run, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
-    if run.accelerator.is_main_process:
-        tensors = {
-            "trainable": run.objective.state_dict(),
-            "optimiser": run.optimiser.state_dict(),
-            "loss_scale": run.loss_scale.state_dict(),
-        }
-        state = {
-            "settings": run.config.model_dump(mode="json"),
-            "data": run.data_fingerprint,
-            "processes": run.accelerator.num_processes,
-            "bad_in_a_row": bad_in_a_row,
-        }
-        save_checkpoint(checkpoints, Checkpoint(done, tensors, state), run.config.keep_checkpoints)
-    run.accelerator.wait_for_everyone()

@@ -143,7 +143,7 @@ class CoEmoGenObjective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         gate = self.hilora.gate(batch.emotion, *self.strengths)
-        ldm, semantic = self._errors(batch, gate)
+        ldm, semantic = self._errors(batch, gate, self.semantic_weight > 0)
         per_sample = ldm * self.timestep_weights[batch.timesteps] + self.semantic_weight * semantic
         groups = gate.unflatten(1, (self.hilora.num_groups, -1)).abs().amax(dim=(0, 2))
         return Losses(
@@ -155,14 +155,15 @@ class CoEmoGenObjective(nn.Module):
         )
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give (L_LDM, L_SEM) of each sample, [B] float32 each, without any weight."""
-        return self._errors(batch, self.hilora.gate(batch.emotion, *self.strengths))
+    def evaluate(self, batch: Batch, captioned: bool = True) -> tuple[Tensor, Tensor]:
+        """Give (L_LDM, L_SEM) of each sample, [B] float32 each, whatever weights they have in training."""
+        return self._errors(batch, self.hilora.gate(batch.emotion, *self.strengths), captioned)
 
-    def _errors(self, batch: Batch, gate: Tensor) -> tuple[Tensor, Tensor]:
+    def _errors(self, batch: Batch, gate: Tensor, captioned: bool) -> tuple[Tensor, Tensor]:
+        """Give both losses per sample; L_SEM is 0 where there is no caption to compare with."""
         condition = self._condition(batch)
         ldm = self._denoise(batch, condition.hidden, gate)
-        if not self.semantic_weight:
+        if not captioned:
             return ldm, torch.zeros_like(ldm)
         return ldm, semantic_loss(condition, self._caption(batch), self.semantic)
 

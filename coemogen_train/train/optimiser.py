@@ -130,7 +130,7 @@ class GroupedAdamW:
         self._ordinary = _Bank(ordinary, 1, ema_decay > 0) if ordinary else None
         for parameter in self.parameters:
             if hasattr(parameter, "trainable_mask"):  # what does not move has no part in the gradient's norm
-                parameter.register_hook(lambda gradient, of=parameter: gradient * _mask_of(of))
+                parameter.register_hook(_mask_of(parameter).mul)
 
     @torch.no_grad()
     def step(self, presence: Tensor, found_inf: Tensor | None = None) -> None:

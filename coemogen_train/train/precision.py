@@ -1,14 +1,21 @@
-"""A loss scale for fp16 that lives on the device: growing and backing off need no sync."""
+"""What the precisions are called, and a loss scale for fp16 that grows and backs off without a sync."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 # torch.amp.GradScaler's own numbers, but for the start, which is lower so that a run does not open with
 # skips.
 _START = 2.0**14
 _GROWTH, _BACKOFF, _INTERVAL = 2.0, 0.5, 2000
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Give torch's type of the settings' "fp32", "bf16" or "fp16"."""
+    return _DTYPES[precision]
 
 
 class LossScale:

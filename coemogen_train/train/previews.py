@@ -36,8 +36,10 @@ class Previews:
         file = self._folder / f"step-{step:08d}.png"
         devices = [self._run.device] if self._run.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad(), atomic_path(file) as part:
-                self._sheet(step).save(part)
+            with torch.random.fork_rng(devices=devices), torch.no_grad(), self._run.optimiser.averaged():
+                sheet = self._sheet(step)
+            with atomic_path(file) as part:
+                sheet.save(part)
         except Exception as error:  # out of memory, a full disk: training is worth more than its preview
             kind = type(error).__name__
             logger.warning("no preview of step %d (%s: %s); training goes on", step, kind, error)

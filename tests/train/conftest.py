@@ -118,7 +118,7 @@ def base(base_folder):
 
 @pytest.fixture(scope="session")
 def training_set(tmp_path_factory) -> Path:
-    """A set of 3 emotions in 2 polarities with 6 pictures each, all for training, all captioned."""
+    """3 emotions in 2 polarities, each with 6 pictures to train on and 2 held out, all captioned."""
     from PIL import Image
 
     from coemogen_train.data.prepare import PrepareOptions, prepare_table
@@ -128,15 +128,15 @@ def training_set(tmp_path_factory) -> Path:
     generator = torch.Generator().manual_seed(4)
     lines = []
     for emotion in EMOTIONS:
-        for number in range(6):
+        for number in range(8):
             name = f"{emotion}{number}.png"
             pixels = torch.randint(256, (16, 16, 3), generator=generator, dtype=torch.uint8)
             Image.fromarray(pixels.numpy()).save(folder / name)
-            caption = f"{'abcdef'[number]} tree"
+            caption = f"{'abcdefgh'[number]} tree"
             row = {
                 "image": name,
                 "emotion": emotion,
-                "split": "train",
+                "split": "train" if number < 6 else "val",
                 "caption": caption,
                 "objects": ["oak"],
             }
@@ -170,5 +170,6 @@ def settings(base_folder, vision_folder, training_set, tmp_path) -> dict:
         "log_every": 2,
         "save_every": 3,
         "preview_every": 0,
+        "validate_every": 0,
         "gaussian_components": 1,
     }

@@ -2,11 +2,9 @@
 
 import collections
 
-import pytest
 import torch
 
 from coemogen_train.adapter.condition import PromptIds
-from coemogen_train.errors import DataError
 from coemogen_train.train.batches import BalancedOrder, Batch, BatchMaker, Draws, TrainingItem
 
 NAMES = ("calm", "storm", "dusk")
@@ -32,7 +30,7 @@ def encode(prompt: str) -> PromptIds:
 
 
 def maker(effective_batch: int = 6, **draws) -> BatchMaker:
-    return BatchMaker(ITEMS, NAMES, effective_batch, Draws(**draws), latents, EMBEDS, encode)
+    return BatchMaker(ITEMS, len(NAMES), effective_batch, Draws(**draws), latents, EMBEDS, encode)
 
 
 def equal(a: Batch, b: Batch) -> bool:
@@ -59,7 +57,7 @@ def test_seed_step_and_position_draw_different_noise():
 
 
 def test_order_is_balanced_and_epochs_are_whole():
-    order = BalancedOrder(ITEMS, NAMES, seed=5)
+    order = BalancedOrder(ITEMS, len(NAMES), seed=5)
     drawn = [order.index(i) for i in range(3 * 45)]
     assert collections.Counter(ITEMS[i].emotion for i in drawn) == {0: 45, 1: 45, 2: 45}
     for emotion, count in enumerate((2, 5, 9)):
@@ -67,12 +65,26 @@ def test_order_is_balanced_and_epochs_are_whole():
         epochs = [own[k : k + count] for k in range(0, 45 - 45 % count, count)]
         assert all(len(set(epoch)) == count for epoch in epochs)
         assert len(set(map(tuple, epochs))) > 1
-    assert [BalancedOrder(ITEMS, NAMES, seed=5).index(i) for i in reversed(range(135))][::-1] == drawn
+    assert [BalancedOrder(ITEMS, len(NAMES), seed=5).index(i) for i in reversed(range(135))][::-1] == drawn
 
 
-def test_an_emotion_without_pictures_is_a_mistake():
-    with pytest.raises(DataError, match="dusk"):
-        BalancedOrder([item for item in ITEMS if item.emotion != 2], NAMES, seed=0)
+def test_an_emotion_without_pictures_is_carried_along_and_the_others_stay_balanced():
+    order = BalancedOrder([item for item in ITEMS if item.emotion != 1], len(NAMES), seed=0)
+    kept = [item for item in ITEMS if item.emotion != 1]
+    assert collections.Counter(kept[order.index(i)].emotion for i in range(40)) == {0: 20, 2: 20}
+
+
+def test_held_out_noise_hangs_on_picture_and_timestep_alone():
+    chosen, times = ITEMS[:3], torch.tensor([125, 125, 375])
+    latents_, v = torch.zeros(3, 2, 3, 3), torch.zeros(3, 4)
+    batch = maker(seed=1).held_out(chosen, latents_, v, times)
+    other = maker(seed=9, flip=True, v_dropout=1.0, condition_dropout=1.0)
+    alone = other.held_out(chosen[2:], latents_[2:], v[2:], times[2:])
+    assert torch.equal(alone.noise[0], batch.noise[2])
+    assert not torch.equal(batch.noise[0], batch.noise[1])
+    again = maker().held_out(chosen[:1], latents_[:1], v[:1], torch.tensor([375]))
+    assert not torch.equal(again.noise[0], batch.noise[0])
+    assert not alone.drop_condition.any() and torch.equal(alone.image_embeds, v[2:])
 
 
 def test_latents_are_a_sample_of_the_posterior_apart_from_the_noise():

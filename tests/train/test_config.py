@@ -44,6 +44,9 @@ def test_unknown_key_names_the_nearest(tmp_path: Path):
         ("learning_rate=nan", "learning_rate"),
         ("targets=[]", "targets is empty"),
         ("preview_prompt=a street", "preview_prompt"),
+        ("init_mode=add", "name it by init"),
+        ("log_with=[\"tensorbord\"]", "log_with"),
+        ("clip_skip=0", "clip_skip"),
         ("steps", "key=value"),
         ("preset=7gb", "8gb"),
     ],
@@ -64,5 +67,17 @@ def test_missing_file_and_missing_key(tmp_path: Path):
 def test_resume_refuses_a_changed_method_but_not_more_steps(tmp_path: Path):
     stored = load_config("toy", PLACES).model_dump(mode="json")
     check_resume(stored, load_config("toy", [*PLACES, "steps=900", "preview_every=0"]), tmp_path)
-    with pytest.raises(ConfigError, match="rank was 4 and is now 8"):
+    with pytest.raises(ConfigError, match="rank was 4 and is now 8.*free to change: .*preview_every"):
         check_resume(stored, load_config("toy", [*PLACES, "rank=8"]), tmp_path)
+
+
+def test_resume_lets_the_rate_change_and_tells_it(tmp_path: Path):
+    stored = load_config("toy", PLACES).model_dump(mode="json")
+    told = check_resume(stored, load_config("toy", [*PLACES, "learning_rate=1e-4"]), tmp_path)
+    assert told == ["learning_rate was 0.001 and is now 0.0001"]
+
+
+def test_resume_keeps_the_length_of_a_run_whose_rate_falls_towards_its_end(tmp_path: Path):
+    stored = load_config("8gb", PLACES).model_dump(mode="json")
+    with pytest.raises(ConfigError, match="steps was 8000 and is now 9000"):
+        check_resume(stored, load_config("8gb", [*PLACES, "steps=9000"]), tmp_path)

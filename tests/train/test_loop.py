@@ -20,7 +20,7 @@ from coemogen_train.train.config import make_config
 from coemogen_train.train.history import TrainingDiverged, read_history
 from coemogen_train.train.loop import train
 from coemogen_train.train.objective import CoEmoGenObjective
-from coemogen_train.train.signals import TrainingInterrupted
+from coemogen_train.train.control import TrainingInterrupted
 
 DIES = """
 import json, os, signal, sys

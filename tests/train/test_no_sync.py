@@ -5,7 +5,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from coemogen_train.train import loop
 from coemogen_train.train.config import make_config
-from coemogen_train.train.setup import prepare_run
+from coemogen_train.train.setup import make_accelerator, prepare_run
+from coemogen_train.train.start import begin
 
 # What a CUDA device would have to be waited for: reading a number, or a result whose size depends on the
 # data.
@@ -33,7 +34,8 @@ class Waits(TorchDispatchMode):
 
 
 def test_a_step_reads_nothing_from_the_device(settings, monkeypatch):
-    run = prepare_run(make_config(settings))
+    config = make_config(settings | {"ema_decay": 0.9, "min_snr_gamma": 5.0})
+    run = prepare_run(config, begin(config), make_accelerator())
     loop.optimise(run, 0)  # what is loaded or made once may wait
     batch = run.batches.batch(1, range(4))  # made on the CPU, whatever the device
     monkeypatch.setattr(run.batches, "batch", lambda *_: batch)

@@ -5,13 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers.training_utils import compute_snr
 
 from coemogen_train.adapter.condition import EmotionEmbedder, TextStates, encode_text, prompt_ids
 from coemogen_train.adapter.encoder import VisualPerceptionEncoder
 from coemogen_train.adapter.hilora import HiLoRA
 from coemogen_train.adapter.mapper import NeuroSymbolicMapper
 from coemogen_train.train.batches import Batch
-from coemogen_train.train.objective import CoEmoGenObjective, denoising_loss, semantic_loss
+from coemogen_train.train.objective import (
+    CoEmoGenObjective,
+    denoising_loss,
+    min_snr_weights,
+    semantic_loss,
+)
 
 POLARITY_OF = (0, 0, 1)
 
@@ -156,3 +162,53 @@ def test_presence_names_the_groups_of_the_batch(base):
 def test_the_base_is_no_part_of_what_is_saved_or_wrapped(base):
     names = [name.split(".")[0] for name in make_objective(base).state_dict()]
     assert set(names) == {"embedder", "hilora"}
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_min_snr_weights_are_those_of_the_error_of_the_clean_sample(base, prediction_type):
+    """An error d in the prediction is an error k d in the clean sample: the weight is min(SNR, 5) k^2."""
+    schedule = base.noise_schedule()
+    snr = compute_snr(schedule, torch.arange(1000)).double()
+    alphas = schedule.alphas_cumprod.double()
+    k_squared = {"epsilon": (1 - alphas) / alphas, "v_prediction": 1 - alphas, "sample": torch.ones(1000)}
+    expected = snr.clamp(max=5) * k_squared[prediction_type]
+    weights = min_snr_weights(schedule.alphas_cumprod, 5.0, prediction_type)
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-4, atol=1e-6)
+    assert torch.equal(min_snr_weights(schedule.alphas_cumprod, 0.0, prediction_type), torch.ones(1000))
+
+
+def test_min_snr_survives_a_schedule_that_ends_in_pure_noise():
+    for prediction_type in ("epsilon", "v_prediction", "sample"):
+        assert min_snr_weights(torch.tensor([0.9, 0.1, 0.0]), 5.0, prediction_type).isfinite().all()
+
+
+def test_min_snr_weighs_the_gradient_and_not_the_report(base):
+    plain, weighted = make_objective(base), make_objective(base, min_snr_gamma=5.0)
+    batch = make_batch(base)
+    losses, told = plain(batch), weighted(batch)
+    assert torch.equal(losses.ldm, told.ldm)
+    factors = min_snr_weights(base.noise_schedule().alphas_cumprod, 5.0, "epsilon")[batch.timesteps]
+    ldm, semantic = plain.evaluate(batch)
+    torch.testing.assert_close(told.per_sample, ldm * factors + semantic)
+    assert factors.min() < 0.9
+
+
+@pytest.mark.parametrize(("left_out", "groups"), [("emotion_loras", [3, 4]), ("polarity_loras", [0, 1, 2])])
+def test_groups_that_are_left_out_are_never_present_and_get_no_gradient(base, left_out, groups):
+    objective = make_objective(base, **{left_out: False})
+    losses = objective(make_batch(base))
+    losses.total.backward()
+    kept = torch.zeros(5, dtype=torch.bool)
+    kept[groups] = True
+    assert not losses.presence[~kept].any() and losses.presence[kept].any()
+    for key in objective.hilora.layers:
+        gradient = objective.hilora.matrices(key)[1].grad.unflatten(1, (5, 2)).abs().amax(dim=(0, 2))
+        assert not gradient[~kept].any()
+
+
+def test_evaluation_measures_the_semantic_error_of_a_run_without_that_loss(base):
+    batch = make_batch(base)
+    with_loss, without = make_objective(base), make_objective(base, semantic_weight=0.0)
+    assert without(batch).semantic == 0
+    torch.testing.assert_close(without.evaluate(batch)[1], with_loss.evaluate(batch)[1])
+    assert not without.evaluate(batch)[0].requires_grad

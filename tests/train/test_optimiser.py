@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -158,3 +159,61 @@ def copy_with_gradients(model: Stack) -> list[nn.Parameter]:
 def test_learning_rate_warms_up_then_stays():
     rates = [learning_rate_at(step, 1.0, 3) for step in range(6)]
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_the_averaged_weights_match_a_sum_by_hand_per_group():
+    """Each group's average moves with its own steps: numpy's recursion over the weights it had after them."""
+    model, decay = Stack(), 0.8
+    optimiser = GroupedAdamW(model.named_parameters(), learning_rate=1e-2, ema_decay=decay)
+    averages = [model.up.detach().numpy()[:, g * RANK : (g + 1) * RANK].copy() for g in range(GROUPS)]
+    seen = [0] * GROUPS
+    for x, group in batches(30):
+        optimiser.zero_grad()
+        loss_of(model(x, group)).backward()
+        optimiser.step(torch.bincount(group, minlength=GROUPS))
+        for g in set(group.tolist()):
+            seen[g] += 1
+            share = 1 - min(decay, (1 + seen[g]) / (10 + seen[g]))
+            averages[g] += share * (model.up.detach().numpy()[:, g * RANK : (g + 1) * RANK] - averages[g])
+    assert min(seen) < max(seen)
+    own = copy.deepcopy(model.state_dict())
+    with optimiser.averaged():
+        np.testing.assert_allclose(model.up.detach().numpy(), np.concatenate(averages, axis=1), atol=1e-12)
+        assert not torch.equal(model.up, own["up"])
+    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
+
+
+def test_without_averaging_nothing_is_kept_and_nothing_changes():
+    model = Stack()
+    optimiser = train_grouped(model, 3)
+    before = model.up.clone()
+    with optimiser.averaged():
+        assert torch.equal(model.up, before)
+    assert not any(name.startswith("ema") for name in optimiser.state_dict())
+
+
+def test_a_masked_element_keeps_its_bits_and_the_others_train_as_if_alone():
+    masked, free = Stack(), Stack()
+    moving = torch.zeros_like(masked.up, dtype=torch.bool)
+    moving[:, 2 * RANK :] = True  # the last group alone
+    masked.up.trainable_mask = moving
+    masked.plain.trainable_mask = torch.tensor([True, False, False, False])
+    start = copy.deepcopy(masked.state_dict())
+    for model in (masked, free):
+        optimiser = GroupedAdamW(model.named_parameters(), learning_rate=1e-2, weight_decay=0.1)
+        x, group = torch.ones(2, IN, dtype=torch.float64), torch.tensor([2, 0])
+        loss_of(model(x, group)).backward()
+        if model is masked:
+            assert model.up.grad[:, : 2 * RANK].abs().sum() == 0  # no part in the norm
+        optimiser.step(torch.bincount(group, minlength=GROUPS))
+    assert torch.equal(masked.up[~moving], start["up"][~moving])
+    assert torch.equal(masked.up[moving], free.up[moving])
+    assert torch.equal(masked.plain[1:], start["plain"][1:]) and masked.plain[0] == free.plain[0]
+
+
+def test_the_cosine_rate_falls_from_the_warm_up_to_nothing_and_knows_nothing_of_batches():
+    rates = [learning_rate_at(step, 1.0, 4, "cosine", 104) for step in range(104)]
+    assert rates[0] == pytest.approx(0.2) and rates[4] == 1.0
+    expected = [(1 + np.cos(np.pi * k / 100)) / 2 for k in range(100)]
+    np.testing.assert_allclose(rates[4:], expected, atol=1e-12)
+    assert learning_rate_at(103, 1.0, 4) == 1.0

@@ -1,0 +1,75 @@
+"""A run's state on the disk: what is saved of it, and how it is taken up again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..files import atomic_write_text, canonical_json
+from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
+from .config import check_resume
+from .history import cut_history
+from .setup import Run, run_folders
+from .validation import VALIDATION_FILE, cut_validation
+
+logger = logging.getLogger(__name__)
+
+
+def take_up(run: Run, resume: bool) -> tuple[int, int]:
+    """Make the run's folder and restore the newest checkpoint; gives (steps done, bad steps in a row).
+
+    Raises:
+        ConfigError: the run was begun with other settings, pictures or processes.
+        DataError: every checkpoint is damaged.
+    """
+    out, main = run.config.out, run.accelerator.is_main_process
+    checkpoints, _, history_file = run_folders(out)
+    found = load_newest(checkpoints) if resume else None
+    if found is not None:
+        _restore(run, found, checkpoints)
+    done = found.step if found else 0
+    if main:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        sweep_unfinished(checkpoints)
+        cut_history(history_file, done)
+        cut_validation(out / VALIDATION_FILE, done)
+        atomic_write_text(out / "settings.json", canonical_json(run.config.model_dump(mode="json")) + "\n")
+    run.accelerator.wait_for_everyone()
+    return done, int(found.state["bad_in_a_row"]) if found else 0
+
+
+def save_run(run: Run, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
+    """Write a checkpoint after `done` steps; to be called by every process."""
+    if run.accelerator.is_main_process:
+        tensors = {
+            "trainable": run.objective.state_dict(),
+            "optimiser": run.optimiser.state_dict(),
+            "loss_scale": run.loss_scale.state_dict(),
+        }
+        state = {
+            "settings": run.config.model_dump(mode="json"),
+            "data": run.start.fingerprint,
+            "processes": run.accelerator.num_processes,
+            "bad_in_a_row": bad_in_a_row,
+        }
+        save_checkpoint(checkpoints, Checkpoint(done, tensors, state), run.config.keep_checkpoints)
+    run.accelerator.wait_for_everyone()
+
+
+def _restore(run: Run, found: Checkpoint, where: Path) -> None:
+    for change in check_resume(found.state["settings"], run.config, where):
+        logger.warning("from step %d on %s", found.step, change)
+    if found.state["data"] != run.start.fingerprint:
+        raise ConfigError(
+            f"{where}: the training set {run.config.set} (or the adapter to go on from) is no longer the one "
+            "this run was begun with; choose a new --out."
+        )
+    if found.state["processes"] != run.accelerator.num_processes:
+        raise ConfigError(
+            f"{where}: the run was begun with {found.state['processes']} processes and cannot go on with "
+            f"{run.accelerator.num_processes}: launch it as before."
+        )
+    run.objective.load_state_dict(found.tensors["trainable"])
+    run.optimiser.load_state_dict(found.tensors["optimiser"])
+    run.loss_scale.load_state_dict(found.tensors["loss_scale"])

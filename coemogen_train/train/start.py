@@ -1,0 +1,191 @@
+"""Where a run starts from: its set, its emotions, its pictures, and the adapter that is gone on from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from ..adapter.carry import carry_over, extended_taxonomy, freeze_carried
+from ..adapter.condition import EmotionEmbedder, emotion_name_embeddings, vocabulary_row_norm
+from ..adapter.encoder import VisualPerceptionEncoder
+from ..adapter.file import Adapter, load_adapter
+from ..adapter.hilora import HiLoRA
+from ..adapter.mapper import NeuroSymbolicMapper
+from ..base.shape import BaseShape, read_base_shape, read_vision_width
+from ..data.samples import Sample, TrainingSet
+from ..emotions import Taxonomy
+from ..errors import AdapterError
+from ..files import canonical_json, sha256_file
+from .config import TrainConfig
+from .objective import CoEmoGenObjective
+from .preflight import Checked, check_run
+
+if TYPE_CHECKING:
+    from ..base.model import BaseModel
+    from ..base.vision import ClipEncoder
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with, read before any weight of the base.
+
+    training_set: the set. shape: the base's sizes. checked: the pictures, and what there is to say of them.
+    taxonomy: of the adapter to be; `trained` are those of its emotions that have pictures in this run.
+    source: the adapter that is gone on from; source_sha256: of its file.
+    carried: the source where emotions are added to it, and all that it has stays as it is.
+    """
+
+    training_set: TrainingSet
+    shape: BaseShape
+    checked: Checked
+    taxonomy: Taxonomy
+    source: Adapter | None = None
+    source_sha256: str | None = None
+    carried: Adapter | None = None
+
+    @property
+    def trained(self) -> Taxonomy:
+        """The emotions that this run trains."""
+        return self.checked.taxonomy
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The pictures to train on, sorted by id."""
+        return self.checked.samples
+
+    @property
+    def held_out(self) -> list[Sample]:
+        """The pictures of the validation loss, sorted by id."""
+        return self.checked.validation
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what is trained on: ids, contents, labels, captions, annotations, and the adapter."""
+        told: list[Any] = [
+            [sample.id, sample.sha256, sample.emotion, sample.caption, sample.scene, list(sample.objects)]
+            for sample in self.samples
+        ]
+        if self.source_sha256:
+            told.append(self.source_sha256)
+        return hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
+
+    def base_settings(self, config: TrainConfig) -> tuple[int | None, str | None]:
+        """Give (clip skip, prediction type) for `load_base`; None leaves it to the base's own word."""
+        clip_skip = None if config.clip_skip == "auto" else config.clip_skip
+        prediction_type = None if config.prediction_type == "auto" else config.prediction_type
+        if self.source is not None:
+            info, said = self.source.info, self.shape.declared
+            if clip_skip is None and said.clip_skip is None:
+                clip_skip = info.text_encoders[0].clip_skip
+            if prediction_type is None and said.prediction_type is None:
+                prediction_type = info.base.prediction_type
+        return clip_skip, prediction_type
+
+    def check_vision(self, clip: ClipEncoder) -> None:
+        """Refuse an image encoder whose embeddings the adapter at the start cannot read.
+
+        Raises:
+            AdapterError: another width than the adapter's.
+        """
+        if self.source is None:
+            return
+        known, width = self.source.info.vision, clip.encode_images([Image.new("RGB", (64, 64))]).shape[1]
+        if width != known.width:
+            raise AdapterError(
+                f"the adapter to go on from reads image embeddings {known.width} wide ({known.name}), but "
+                f"{clip.name} gives {width}: take the image encoder that it was trained with."
+            )
+
+
+def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Start:
+    """Read what the settings name, but for the weights of the base, and find what is wrong with it.
+
+    Arguments:
+        resume: whether `config.out` may hold a run. device: the type of device to train on.
+
+    Raises:
+        UserError: whatever is missing or does not fit, in one sentence.
+    """
+    shape = read_base_shape(
+        config.base,
+        None if config.clip_skip == "auto" else config.clip_skip,
+        None if config.prediction_type == "auto" else config.prediction_type,
+    )
+    training_set = TrainingSet.open(config.set)
+    source = load_adapter(config.init) if config.init else None
+    checked = check_run(
+        config,
+        shape,
+        training_set,
+        resume=resume,
+        device=device,
+        source=source.info if source else None,
+        vision_width=read_vision_width(config.vision),
+    )
+    taxonomy, carried = checked.taxonomy, None
+    if source is not None and config.init_mode == "add":
+        taxonomy, carried = extended_taxonomy(source.info.taxonomy, checked.taxonomy.emotions), source
+    return Start(
+        training_set=training_set,
+        shape=shape,
+        checked=checked,
+        taxonomy=taxonomy,
+        source=source,
+        source_sha256=sha256_file(config.init) if config.init else None,
+        carried=carried,
+    )
+
+
+def build_objective(
+    config: TrainConfig, base: BaseModel, start: Start, vision_width: int
+) -> CoEmoGenObjective:
+    """Make what is trained around the frozen base: its start a function of the seed and of the adapter.
+
+    Raises:
+        AdapterError: an adapter to go on from whose sizes are not those of the settings.
+    """
+    taxonomy = start.taxonomy
+    names = None
+    if config.mapper_input == "name":
+        names = emotion_name_embeddings(base.text_encoder, base.tokenizer, taxonomy.names, base.max_length)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        mapper = NeuroSymbolicMapper(
+            taxonomy.num_emotions, base.width, config.tokens, config.hidden, config.mapper_input, names
+        )
+        row_norm = vocabulary_row_norm(base.text_encoder)
+        encoder = VisualPerceptionEncoder(base.width, vision_width, config.visual_tokens, row_norm)
+        hilora = HiLoRA.for_unet(base.unet, taxonomy.polarity_of, config.rank, config.targets, config.alpha)
+    embedder = EmotionEmbedder(mapper, encoder)
+    if start.source is not None:
+        carry_over(start.source, embedder, hilora, taxonomy)
+        if start.carried is not None:
+            freeze_carried(start.source.info.taxonomy, embedder, hilora)
+        else:
+            _silence(hilora, config)
+    return CoEmoGenObjective(
+        base,
+        embedder,
+        hilora,
+        config.semantic_loss,
+        config.semantic_weight,
+        config.min_snr_gamma,
+        config.emotion_loras,
+        config.polarity_loras,
+    ).to(base.device)
+
+
+@torch.no_grad()
+def _silence(hilora: HiLoRA, config: TrainConfig) -> None:
+    """Set to zero what an ablation leaves out: groups that are not trained must not act later either."""
+    first = hilora.num_emotions * hilora.rank
+    for key in hilora.layers:
+        _, up = hilora.matrices(key)
+        if not config.emotion_loras:
+            up[:, :first] = 0
+        if not config.polarity_loras:
+            up[:, first:] = 0
