@@ -18,13 +18,14 @@ def cautions_of(
     training_set: TrainingSet,
     samples: Sequence[Sample],
     validation: Sequence[Sample],
+    going_on: bool = False,
 ) -> list[str]:
     """Tell what is no mistake but may be one; a sentence each."""
     info = training_set.info
     told = []
     if shape.assumed:
         told.append(f"The sizes of {shape.name} are assumed: {shape.assumed}.")
-    elif shape.declared.prediction_type is None and config.prediction_type == "auto":
+    elif not going_on and shape.declared.prediction_type is None and config.prediction_type == "auto":
         told.append(
             f"{shape.name} does not say what its U-Net predicts; {shape.prediction_type} is "
             "assumed. If its page says otherwise: --set prediction_type=v_prediction."

@@ -5,7 +5,6 @@ Everything here looks at names, tables and headers only; not a weight is read an
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from ..errors import ConfigError, DataError, TaxonomyError
 from .cautions import cautions_of
 from .config import TrainConfig
 from .disk import CacheStock, cache_stock, nearest_existing
+from .trackers import check_trackers
 
 if TYPE_CHECKING:
     from ..adapter.info import AdapterInfo
@@ -69,7 +69,7 @@ def check_run(
         ConfigError, DataError: the first mistake, one sentence with the file's name and what to do.
     """
     check_folder(config.out, resume)
-    check_packages(config.log_with)
+    check_trackers(config.log_with)
     check_precision(config.precision, device)
     check_resolution(config.resolution, base_shape)
     taxonomy = selected_taxonomy(training_set, config)
@@ -81,7 +81,7 @@ def check_run(
     validation = validation_samples(training_set, taxonomy, config)
     stock = cache_stock(training_set.cache_folder, config.resolution // base_shape.vae_factor, config.flip)
     check_pictures(training_set, [*samples, *validation], stock)
-    warnings = cautions_of(config, base_shape, training_set, samples, validation)
+    warnings = cautions_of(config, base_shape, training_set, samples, validation, going_on=source is not None)
     return Checked(taxonomy, samples, validation, stock, warnings)
 
 
@@ -112,7 +112,7 @@ def added_emotions(selected: Taxonomy, source: Taxonomy, where: Path) -> Taxonom
     Raises:
         ConfigError: it has them all.
     """
-    new = tuple(emotion for emotion in selected.emotions if not _has(source, emotion.name))
+    new = tuple(emotion for emotion in selected.emotions if not has_emotion(source, emotion.name))
     if not new:
         raise ConfigError(
             f"{where}: the adapter to add to has all emotions of this set already "
@@ -234,19 +234,6 @@ def check_folder(out: Path, resume: bool) -> None:
         raise ConfigError(f"{out}: nothing can be written in {parent}: choose another --out.")
 
 
-def check_packages(log_with: Sequence[str]) -> None:
-    """Refuse trackers whose package is not installed.
-
-    Raises:
-        ConfigError: with the command that installs it.
-    """
-    for name in log_with:
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"log_with names {name}, which is not installed: pip install {name}, or leave it out."
-            )
-
-
 def check_precision(precision: str, device: str) -> None:
     """Refuse half precision where the device cannot train in it.
 
@@ -296,7 +283,8 @@ def check_source(
         )
 
 
-def _has(taxonomy: Taxonomy, name: str) -> bool:
+def has_emotion(taxonomy: Taxonomy, name: str) -> bool:
+    """Say whether the taxonomy has an emotion, spelling forgiven as `Taxonomy.index` does."""
     try:
         taxonomy.index(name)
     except TaxonomyError:

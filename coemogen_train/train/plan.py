@@ -1,0 +1,311 @@
+"""The plan of a run, made before its first weight is read: what `train --dry-run` prints and a run logs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..adapter.carry import carry_over
+from ..adapter.gaussian_fit import MAX_COMPONENTS
+from ..base.shape import read_vision_width
+from .config import TrainConfig
+from .disk import check_disk, disk_needed, free_bytes, readable_size
+from .memory import available_memory, choose_checkpointing, estimate_memory, memory_caution
+from .optimiser import learning_rate_at
+from .plan_parts import (
+    BasePlan,
+    BatchPlan,
+    DiskPlan,
+    EmotionPlan,
+    InitPlan,
+    MemoryPlan,
+    Plan,
+    RatePlan,
+    TimePlan,
+)
+from .precision import dtype_of
+from .preflight import has_emotion
+from .rehearsal import MetaModels, Rehearsal, rehearse_encoding, rehearse_step
+from .speed import measure_speed
+from .validation import TIMESTEPS
+
+if TYPE_CHECKING:
+    from .start import Start
+
+logger = logging.getLogger(__name__)
+
+# Where nothing but the weights tells V: that of OpenAI's CLIP ViT-L/14.
+_USUAL_VISION_WIDTH = 768
+# FLOPs of that CLIP's eye for a picture; other widths are taken to cost by the square.
+_VISION_FLOPS = 0.162e12
+# A forward pass's share of a step's work, and what decoding a picture costs in encodings of one.
+_FORWARD_SHARE, _DECODING = 0.46, 2.25
+_RATE_POINTS = 5
+_HALF, _SINGLE = 2, 4  # bytes
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What there is to do beside the steps themselves, counted in pictures."""
+
+    latents: int
+    held_out: int
+    embeds: int
+
+    @classmethod
+    def of(cls, start: Start) -> _Work:
+        stock, of = start.checked.stock, start.training_set
+        return cls(
+            latents=sum(sample.sha256 not in stock.latents for sample in of.samples("train")),
+            held_out=sum(sample.sha256 not in stock.latents for sample in start.held_out),
+            embeds=sum(sample.sha256 not in stock.embeds for sample in of.samples()),
+        )
+
+
+def make_plan(
+    config: TrainConfig, start: Start, processes: int, device: torch.device, whole: bool = False
+) -> Plan:
+    """Work out what a run will do, need and take.
+
+    Arguments:
+        start: what the settings name, checked. processes: that train together. device: that trains.
+        whole: estimate the memory both ways, also where one of them decides.
+
+    Raises:
+        AdapterError: an adapter to go on from whose sizes are not those of the settings.
+        ConfigError: a disk that is too small.
+    """
+    vision_width = read_vision_width(config.vision) or _USUAL_VISION_WIDTH
+    models = MetaModels.build(config, start.shape, start.taxonomy, vision_width)
+    if start.source is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is copied to where there is no memory
+            carry_over(start.source, models.embedder, models.hilora, start.taxonomy)
+    batch, work = _batch(config, len(start.samples), processes), _Work.of(start)
+    disk = _disk(config, start, models, work, vision_width)
+    memory, step, encoding = _memory(config, start, models, device, processes, whole)
+    told = [*start.checked.warnings]
+    if memory.needed is not None and (caution := memory_caution(config, memory.needed, memory.available)):
+        told.append(caution)
+    if memory.caching is not None and memory.caching > memory.available and work.latents:
+        told.append(
+            f"Caching needs about {readable_size(memory.caching)}, and there are "
+            f"{readable_size(memory.available)}: run `cache` on a machine with more."
+        )
+    time = None
+    if step is not None and encoding is not None:
+        time = _time(
+            config, start, device, step, encoding, work, vision_width, processes, memory.checkpointing
+        )
+    info = start.training_set.info
+    return Plan(
+        base=_base(config, start),
+        emotions=_emotions(start, batch),
+        batch=batch,
+        rate=_rate(config),
+        precision=config.precision,
+        memory=memory,
+        disk=disk,
+        time=time,
+        licence=config.licence if config.licence is not None else info.licence,
+        licence_from="the settings"
+        if config.licence is not None
+        else "the set"
+        if info.licence
+        else "nobody",
+        origin=config.origin if config.origin is not None else info.origin,
+        origin_from="the settings" if config.origin is not None else "the set" if info.origin else "nobody",
+        init=_init(config, start),
+        warnings=tuple(told),
+    )
+
+
+def _base(config: TrainConfig, start: Start) -> BasePlan:
+    shape, declared = start.shape, start.shape.declared
+
+    def said_by(setting: object, said: object) -> str:
+        if setting != "auto":
+            return "the settings"
+        if said is not None:
+            return "its files"
+        return "assumed" if start.source is None else "the adapter to go on from"
+
+    return BasePlan(
+        name=shape.name,
+        architecture=shape.architecture,
+        prediction_type=shape.prediction_type,
+        prediction_type_from=said_by(config.prediction_type, declared.prediction_type),
+        clip_skip=shape.clip_skip,
+        clip_skip_from=said_by(config.clip_skip, declared.clip_skip),
+        zero_terminal_snr=shape.zero_terminal_snr,
+        assumed=shape.assumed,
+    )
+
+
+def _batch(config: TrainConfig, pictures: int, processes: int) -> BatchPlan:
+    effective = config.batch_size * config.accumulate * processes
+    seen = config.steps * effective
+    return BatchPlan(
+        processes, config.batch_size, config.accumulate, effective, config.steps, seen, seen / pictures
+    )
+
+
+def _emotions(start: Start, batch: BatchPlan) -> tuple[EmotionPlan, ...]:
+    trained = start.trained
+    kept = Counter(sample.emotion for sample in start.samples)
+    dropped = Counter(sample.emotion for sample in start.training_set.samples("train") if not sample.kept)
+    held_out = Counter(sample.emotion for sample in start.held_out)
+    most, each = max(kept.values()), batch.pictures_seen / trained.num_emotions
+    return tuple(
+        EmotionPlan(
+            name=emotion.name,
+            polarity=emotion.polarity,
+            kept=kept[emotion.name],
+            dropped=dropped[emotion.name],
+            validation=held_out[emotion.name],
+            oversampling=most / kept[emotion.name],
+            epochs=each / kept[emotion.name],
+        )
+        for emotion in trained.emotions
+    )
+
+
+def _rate(config: TrainConfig) -> RatePlan:
+    last, warm = config.steps - 1, min(config.warmup_steps, config.steps - 1)
+    text = f"{config.learning_rate:g}"
+    if config.warmup_steps:
+        text = f"rises to {text} over {config.warmup_steps} steps"
+    then = "falls along a cosine to nearly 0" if config.schedule == "cosine" else "stays"
+    steps = {
+        0,
+        warm,
+        *(round(warm + (last - warm) * part / _RATE_POINTS) for part in range(_RATE_POINTS + 1)),
+    }
+    points = tuple(
+        (
+            step,
+            learning_rate_at(step, config.learning_rate, config.warmup_steps, config.schedule, config.steps),
+        )
+        for step in sorted(steps)
+    )
+    return RatePlan(f"{text}, then {then}" if config.warmup_steps else f"{text}, {then}", points)
+
+
+def _memory(
+    config: TrainConfig, start: Start, models: MetaModels, device: torch.device, processes: int, whole: bool
+) -> tuple[MemoryPlan, Rehearsal | None, Rehearsal | None]:
+    """Give the plan, a step (without checkpointing) and an encoding as rehearsed; these None on failure."""
+    available, source = available_memory(config, device)
+    try:
+        plain = rehearse_step(models, config, start.shape, device.type, checkpointing=False)
+        encoding = rehearse_encoding(models, config.resolution, 1)
+        estimate = estimate_memory(models, config, device.type, plain, None, encoding, processes)
+        on, reason = choose_checkpointing(config, estimate, available)
+        if on or whole:
+            less = rehearse_step(models, config, start.shape, device.type, checkpointing=True)
+            estimate = estimate_memory(models, config, device.type, plain, less, encoding, processes)
+    except Exception as error:  # libraries change; an estimate is not worth a run
+        logger.warning("the memory of a step cannot be estimated here (%s: %s)", type(error).__name__, error)
+        on = (
+            device.type == "cuda"
+            if config.gradient_checkpointing == "auto"
+            else config.gradient_checkpointing
+        )
+        reason = "what a step needs is not known"
+        return MemoryPlan(on, reason, available, source, None, None, None, None), None, None
+    chosen = (estimate.checkpointed if on else None) or estimate.plain
+    if on and config.gradient_checkpointing == "auto":
+        reason += f", {readable_size(chosen.total)} with it"
+    plan = MemoryPlan(
+        checkpointing=on,
+        reason=reason,
+        available=available,
+        available_from=source,
+        needed=chosen.total,
+        caching=estimate.caching,
+        estimate=estimate.plain,
+        checkpointed_estimate=estimate.checkpointed,
+    )
+    return plan, plain, encoding
+
+
+def _disk(config: TrainConfig, start: Start, models: MetaModels, work: _Work, vision_width: int) -> DiskPlan:
+    trained = sum(parameter.numel() for parameter in models.trained) * _SINGLE
+    auto = config.gaussian_components == "auto"
+    components = MAX_COMPONENTS if auto else int(config.gaussian_components)
+    factor = vision_width if config.gaussian_covariance == "full" else 1
+    cache = start.training_set.cache_folder
+    parts = disk_needed(
+        config,
+        trainable_bytes=trained,
+        gaussian_bytes=start.taxonomy.num_emotions * components * vision_width * (_SINGLE + factor * _HALF),
+        num_emotions=start.taxonomy.num_emotions,
+        cache=cache,
+        missing_latents=work.latents,
+        missing_held_out=work.held_out,
+        missing_embeds=work.embeds,
+        latent_numbers=start.shape.latent_channels * (config.resolution // start.shape.vae_factor) ** 2,
+        vision_width=vision_width,
+    )
+    check_disk(parts)
+    return DiskPlan(tuple(parts), free_bytes(cache), free_bytes(config.out))
+
+
+def _time(
+    config: TrainConfig,
+    start: Start,
+    device: torch.device,
+    plain: Rehearsal,
+    encoding: Rehearsal,
+    work: _Work,
+    vision_width: int,
+    processes: int,
+    checkpointing: bool,
+) -> TimePlan:
+    speed = measure_speed(device, dtype_of(config.precision))
+    micro_batch = speed.seconds(plain)
+    step = config.accumulate * micro_batch * ((1 + _FORWARD_SHARE * 0.75) if checkpointing else 1)
+    forward = _FORWARD_SHARE * micro_batch / config.batch_size
+    caching = 0.0
+    if work.latents or work.held_out or work.embeds:
+        exact = measure_speed(device, torch.float32)
+        views = work.latents * (2 if config.flip else 1) + work.held_out
+        look = Rehearsal(0, round(_VISION_FLOPS * (vision_width / _USUAL_VISION_WIDTH) ** 2), 0, 0)
+        caching = views * exact.seconds(encoding) + work.embeds * exact.seconds(look)
+    measured = config.steps // config.validate_every + 1 if config.validate_every else 0
+    sheets = config.steps // config.preview_every if config.preview_every else 0
+    passes = config.preview_steps * (2 if config.guidance != 1 else 1)
+    picture = passes * forward + _DECODING * speed.seconds(encoding)
+    return TimePlan(
+        device=_device_name(device),
+        step=step,
+        training=config.steps * step,
+        caching=caching,
+        validation=measured * len(start.held_out) * TIMESTEPS * forward / processes,
+        previews=sheets * start.taxonomy.num_emotions * config.preview_columns * picture,
+    )
+
+
+def _init(config: TrainConfig, start: Start) -> InitPlan | None:
+    if start.source is None:
+        return None
+    known, names = start.source.info.taxonomy, start.taxonomy.names
+    kept = {known.names[known.index(name)] for name in names if has_emotion(known, name)}
+    return InitPlan(
+        adapter=str(config.init),
+        mode=config.init_mode,
+        continued=tuple(name for name in names if has_emotion(known, name)),
+        new=tuple(name for name in names if not has_emotion(known, name)),
+        left_out=tuple(name for name in known.names if name not in kept),
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}"
+    return "this machine (CPU)" if device.type == "cpu" else f"this machine ({device.type})"
