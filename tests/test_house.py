@@ -230,3 +230,29 @@ def test_the_readme_tests_as_the_fresh_environment_does(repository: Path) -> Non
     told = re.search(r"^TEST_COMMAND='(.+)'$", fresh, re.MULTILINE)
     assert told and commands[1] == told[1]
     assert "coemogen_train demo" in commands[0]
+
+
+def test_every_test_that_the_readme_names_is_there(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", readme)
+    assert len(named) >= 15
+    for file, test in named:
+        assert f"def {test}(" in (repository / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def test_the_settings_and_options_of_the_readme_are_real(repository: Path) -> None:
+    from coemogen_train.train.config import TrainConfig, load_config
+
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    tables = [block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "preset" in block]
+    assert tables
+    for table in tables:
+        wanted = tomllib.loads(table)
+        assert load_config(None, [f"{key}={json.dumps(value)}" for key, value in wanted.items()])
+    for key in re.findall(r"--set '?(\w+)=", readme):
+        assert key in {*TrainConfig.model_fields, "key"}, key
+    from coemogen_train.cli.program import app
+
+    commands = {command.name for command in app.registered_commands}
+    for command in re.findall(r"^\| `(\w+) ", readme, re.MULTILINE):
+        assert command in commands, command

@@ -15,6 +15,7 @@ import typer
 from ..errors import UserError
 from . import cache, demo, filter, generate, inspect, prepare, train
 from .answer import Answer, as_json_line
+from .logs import show_logs
 
 NAME = "coemogen_train"
 
@@ -53,6 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     wants_json = "--json" in given and not wants_help
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
+    show_logs(__name__.split(".cli")[0])
     out = sys.stdout
     # Whatever a library prints is a log: it must not get into the JSON.
     with redirect_stdout(sys.stderr) if wants_json else nullcontext():

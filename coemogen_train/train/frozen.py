@@ -16,6 +16,7 @@ from ..data.pixels import square, to_pixels
 from ..errors import ConfigError
 from .config import TrainConfig
 from .precision import dtype_of
+from .start import base_settings
 
 if TYPE_CHECKING:
     from ..base.model import BaseModel
@@ -36,8 +37,8 @@ def load_frozen_base(config: TrainConfig, start: Start, device: torch.device) ->
     Raises:
         UserError: no such base, or one whose U-Net visibly predicts something else than nobody said it does.
     """
-    clip_skip, prediction_type = start.base_settings(config)
-    base = load_base(config.base, device, clip_skip=clip_skip, prediction_type=prediction_type)
+    clip_skip, prediction_type, fallback = base_settings(config, start.source)
+    base = load_base(config.base, device, torch.float32, clip_skip, prediction_type, fallback)
     if start.source is not None:
         for warning in setting_warnings(base, start.source):
             logger.warning(warning)

@@ -15,6 +15,8 @@ from ..adapter.encoder import VisualPerceptionEncoder
 from ..adapter.file import Adapter, load_adapter
 from ..adapter.hilora import HiLoRA
 from ..adapter.mapper import NeuroSymbolicMapper
+from ..base.declared import Declared
+from ..base.generate import trained_settings
 from ..base.shape import BaseShape, read_base_shape, read_vision_width
 from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
@@ -73,18 +75,6 @@ class Start:
             told.append(self.source_sha256)
         return hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
 
-    def base_settings(self, config: TrainConfig) -> tuple[int | None, str | None]:
-        """Give (clip skip, prediction type) for `load_base`; None leaves it to the base's own word."""
-        clip_skip = None if config.clip_skip == "auto" else config.clip_skip
-        prediction_type = None if config.prediction_type == "auto" else config.prediction_type
-        if self.source is not None:
-            info, said = self.source.info, self.shape.declared
-            if clip_skip is None and said.clip_skip is None:
-                clip_skip = info.text_encoders[0].clip_skip
-            if prediction_type is None and said.prediction_type is None:
-                prediction_type = info.base.prediction_type
-        return clip_skip, prediction_type
-
     def check_vision(self, clip: ClipEncoder) -> None:
         """Refuse an image encoder whose embeddings the adapter at the start cannot read.
 
@@ -110,13 +100,9 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Sta
     Raises:
         UserError: whatever is missing or does not fit, in one sentence.
     """
-    shape = read_base_shape(
-        config.base,
-        None if config.clip_skip == "auto" else config.clip_skip,
-        None if config.prediction_type == "auto" else config.prediction_type,
-    )
     training_set = TrainingSet.open(config.set)
     source = load_adapter(config.init) if config.init else None
+    shape = read_base_shape(config.base, *base_settings(config, source))
     checked = check_run(
         config,
         shape,
@@ -137,6 +123,20 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Sta
         source=source,
         source_sha256=sha256_file(config.init) if config.init else None,
         carried=carried,
+    )
+
+
+def base_settings(
+    config: TrainConfig, source: Adapter | None
+) -> tuple[int | None, str | None, Declared | None]:
+    """Give how the base is to be read: clip skip and prediction type as the settings say them, or None.
+
+    The last is for a base whose files say nothing: what the adapter at the start was trained with.
+    """
+    return (
+        None if config.clip_skip == "auto" else config.clip_skip,
+        None if config.prediction_type == "auto" else config.prediction_type,
+        trained_settings(source) if source else None,
     )
 
 
