@@ -29,7 +29,8 @@ from ..files import atomic_write_bytes, atomic_write_text
 from ..train.config import TrainConfig, load_config
 from ..train.history import read_history
 from ..train.loop import train
-from ..train.setup import training_samples
+from ..train.preflight import training_samples
+from ..train.validation import VALIDATION_FILE, read_validation
 from .contest import GUIDANCES, Contestant, enter_contestants, through_autoencoder
 from .demo_report import Outcome, demo_figures, demo_report, demo_sheet
 from .judges import Judges, Verdict
@@ -40,11 +41,12 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much is drawn: pictures per emotion in the set, in the choice of guidance, in the table; training
-    steps.
+    """How much is drawn: pictures per emotion in the set's splits, in the choice of guidance, in the table;
+    training steps.
     """
 
     train: int = 200
+    val: int = 12
     test: int = 48
     pilot: int = 6
     table: int = 24
@@ -52,7 +54,7 @@ class DemoSize:
 
 
 FULL = DemoSize()
-QUICK = DemoSize(train=24, test=12, pilot=2, table=2, steps=8)
+QUICK = DemoSize(train=24, val=2, test=12, pilot=2, table=2, steps=8)
 
 
 class Stopwatch:
@@ -87,7 +89,13 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     clip = load_vision("toy")
 
     with watch.stage("Drawing the data set: eight emotions, six narratives each"):
-        prepare_toy(out / "set", seed, train_per_emotion=size.train, test_per_emotion=size.test)
+        prepare_toy(
+            out / "set",
+            seed,
+            train_per_emotion=size.train,
+            val_per_emotion=size.val,
+            test_per_emotion=size.test,
+        )
         training_set = TrainingSet.open(out / "set")
     with watch.stage("Filtering: the worst fifth of the captions by CLIP similarity"):
         filtered = filter_set(training_set, 0.2, clip)
@@ -95,7 +103,8 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     config = _config(out, seed, size)
     with watch.stage("Caching latents and CLIP features"):
         base = load_base("toy")
-        cache = build_cache(training_set, base, clip, config.resolution, config.flip)
+        held_out = training_set.samples("val")
+        cache = build_cache(training_set, base, clip, config.resolution, config.flip, held_out=held_out)
     with watch.stage(f"Training the adapter: {config.steps} steps, and fitting the Gaussians"):
         result = train(config)
         adapter_file = out / "adapter.safetensors"
@@ -105,7 +114,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
     with watch.stage("Training the probes on real pictures, and fitting the paper's single Gaussians"):
         judges = Judges(training_set, cache, clip, load_recogniser(WEIGHTS / "recogniser.safetensors"), seed)
         verdicts = _references(base, judges)
-        kept = training_samples(training_set, captions_needed=True)
+        kept = training_samples(training_set, training_set.taxonomy, captions_needed=True)
         contestants = enter_contestants(base, adapter, kept, cache, judges, seed)
     settings = SamplingSettings(steps=config.preview_steps, guidance=config.guidance, batch_size=48)
     with watch.stage("Choosing the guidance of the base and of CoEmoGen, on pictures of their own"):
@@ -134,6 +143,7 @@ def run_demo(out: Path, seed: int = 0, quick: bool = False) -> dict[str, Any]:
         _mistaken_share(out / "set", training_set),
         adapter.gaussians.components,
         read_history(result.history),
+        read_validation(result.history.parent / VALIDATION_FILE),
         tuple(watch.stages),
         watch.total,
         config,

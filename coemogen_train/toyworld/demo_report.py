@@ -29,6 +29,7 @@ from ..evaluate import (
 )
 from ..train.config import TrainConfig
 from ..train.history import StepRecord
+from ..train.validation import ValidationRecord
 from .judges import Judges, Verdict
 from .shortcuts import shortcut_accuracies
 
@@ -51,6 +52,7 @@ class Outcome:
     mistaken: tuple[int, int]
     components: tuple[int, ...]
     history: Sequence[StepRecord]
+    validation: Sequence[ValidationRecord]
     stages: tuple[StageTime, ...]
     seconds: float
     config: TrainConfig
@@ -154,7 +156,7 @@ def demo_report(outcome: Outcome, sheet: bytes) -> DemoReport:
             for pilot in outcome.pilots.values()
             for guidance, verdict in pilot.items()
         ),
-        curves=_curves(outcome.history),
+        curves=_curves(outcome.history) + _validation_curves(outcome.validation),
         stages=outcome.stages,
         settings=_settings(outcome),
         caveats=_caveats(outcome),
@@ -170,6 +172,17 @@ def _curves(history: Sequence[StepRecord]) -> tuple[Curve, ...]:
     ldm = tuple(math.nan if record.ldm is None else record.ldm for record in history)
     semantic = tuple(math.nan if record.semantic is None else record.semantic for record in history)
     return Curve("noise error (L_LDM)", steps, ldm), Curve("semantic loss (L_SEM)", steps, semantic)
+
+
+def _validation_curves(records: Sequence[ValidationRecord]) -> tuple[Curve, ...]:
+    """Both losses on held-out pictures, where they were measured."""
+    if not records:
+        return ()
+    steps = tuple(record.step for record in records)
+    return (
+        Curve("noise error, held-out pictures", steps, tuple(record.ldm for record in records)),
+        Curve("semantic loss, held-out pictures", steps, tuple(record.semantic for record in records)),
+    )
 
 
 def _settings(outcome: Outcome) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
