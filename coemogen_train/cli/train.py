@@ -24,6 +24,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")
     ] = False,
+    init: Annotated[
+        Path | None, typer.Option(metavar="ADAPTER", help="Go on from this adapter; wins over `init`.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything and print the plan; read no weights, write nothing."
+        ),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting that wins over the file's."),
@@ -32,7 +41,8 @@ def train(
 ) -> Answer:
     """Train an adapter; Ctrl-C finishes the step and saves, and --resume goes on as if nothing had been.
 
-    Leaves adapter.safetensors, checkpoints, sample sheets and the history of the losses in RUN.
+    --dry-run tells beforehand what a run will do, need and take, and what is wrong. The run itself
+    leaves adapter.safetensors, checkpoints, sample sheets and the history of the losses in RUN.
 
     \b
     Example: coemogen_train train --config 8gb --set set=sets/mine --out runs/mine
@@ -42,8 +52,14 @@ def train(
     from ..train.signals import TrainingInterrupted
 
     # In quotes, so that a folder called 7 or none stays a folder.
-    folder = [] if out is None else [f"out={json.dumps(str(out))}"]
-    chosen = load_config(config, [*(settings or ()), *folder])
+    paths = {"out": out, "init": init}
+    given = [f"{key}={json.dumps(str(path))}" for key, path in paths.items() if path is not None]
+    chosen = load_config(config, [*(settings or ()), *given])
+    if dry_run:
+        from .plan import plan_data, plan_run, plan_view
+
+        plan = plan_run(chosen, resume)
+        return Answer(plan_data(plan), plan_view(plan))
     try:
         result = train_adapter(chosen, resume=resume)
     except TrainingInterrupted as stop:

@@ -95,7 +95,7 @@ def make_plan(
     if memory.caching is not None and memory.caching > memory.available and work.latents:
         told.append(
             f"Caching needs about {readable_size(memory.caching)}, and there are "
-            f"{readable_size(memory.available)}: run `cache` on a machine with more."
+            f"{readable_size(memory.available)}: run `cache` before, with --device cpu or on a larger one."
         )
     time = None
     if step is not None and encoding is not None:
@@ -104,6 +104,8 @@ def make_plan(
         )
     info = start.training_set.info
     return Plan(
+        set=str(config.set),
+        out=str(config.out),
         base=_base(config, start),
         emotions=_emotions(start, batch),
         batch=batch,

@@ -118,6 +118,8 @@ class InitPlan:
 class Plan:
     """What a run will do and need. Licence and origin end in the adapter; "" where nobody said."""
 
+    set: str
+    out: str
     base: BasePlan
     emotions: tuple[EmotionPlan, ...]
     batch: BatchPlan
