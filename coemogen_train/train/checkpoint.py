@@ -80,18 +80,18 @@ def load_newest(folder: Path) -> Checkpoint | None:
     Raises:
         DataError: there are checkpoints, and every one of them is damaged.
     """
-    faults = []
-    for candidate in _folders(folder):
-        fault = find_fault(candidate)
-        if fault is None:
-            return _read(candidate)
-        faults.append(f"{candidate.name}: {fault}")
-        logger.warning("%s is damaged (%s): going back to the checkpoint before it", candidate, fault)
-    if faults:
-        raise DataError(
-            f"{folder}: every checkpoint is damaged ({'; '.join(faults)}); start again without --resume."
-        )
-    return None
+    newest = _newest_whole(folder)
+    return None if newest is None else _read(newest)
+
+
+def read_newest_state(folder: Path) -> dict[str, Any] | None:
+    """Give the state of the checkpoint that `load_newest` would read, without its tensors.
+
+    Raises:
+        DataError: as `load_newest`.
+    """
+    newest = _newest_whole(folder)
+    return None if newest is None else _read_state(newest)[1]
 
 
 def find_fault(checkpoint: Path) -> str | None:
@@ -129,9 +129,29 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def _newest_whole(folder: Path) -> Path | None:
+    faults = []
+    for candidate in _folders(folder):
+        fault = find_fault(candidate)
+        if fault is None:
+            return candidate
+        faults.append(f"{candidate.name}: {fault}")
+        logger.warning("%s is damaged (%s): going back to the checkpoint before it", candidate, fault)
+    if faults:
+        raise DataError(
+            f"{folder}: every checkpoint is damaged ({'; '.join(faults)}); start again without --resume."
+        )
+    return None
+
+
+def _read_state(checkpoint: Path) -> tuple[int, dict[str, Any]]:
+    stored: Mapping[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    return int(stored["step"]), dict(stored["state"])
+
+
 def _read(checkpoint: Path) -> Checkpoint:
     from safetensors.torch import load_file
 
-    stored: Mapping[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    step, state = _read_state(checkpoint)
     tensors = {file.stem: load_file(str(file)) for file in sorted(checkpoint.glob("*.safetensors"))}
-    return Checkpoint(int(stored["step"]), tensors, dict(stored["state"]))
+    return Checkpoint(step, tensors, state)

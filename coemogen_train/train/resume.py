@@ -58,13 +58,9 @@ def save_run(run: Run, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
 
 
 def _restore(run: Run, found: Checkpoint, where: Path) -> None:
+    """Take up what `start.begin` has found to be of this very run."""
     for change in check_resume(found.state["settings"], run.config, where):
         logger.warning("from step %d on %s", found.step, change)
-    if found.state["data"] != run.start.fingerprint:
-        raise ConfigError(
-            f"{where}: the training set {run.config.set} (or the adapter to go on from) is no longer the one "
-            "this run was begun with; choose a new --out."
-        )
     if found.state["processes"] != run.accelerator.num_processes:
         raise ConfigError(
             f"{where}: the run was begun with {found.state['processes']} processes and cannot go on with "

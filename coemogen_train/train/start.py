@@ -20,9 +20,10 @@ from ..base.generate import trained_settings
 from ..base.shape import BaseShape, read_base_shape, read_vision_width
 from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
-from ..errors import AdapterError
+from ..errors import AdapterError, ConfigError
 from ..files import canonical_json, sha256_file
-from .config import TrainConfig
+from .checkpoint import read_newest_state
+from .config import TrainConfig, check_resume
 from .objective import CoEmoGenObjective
 from .preflight import Checked, check_run
 
@@ -115,7 +116,7 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Sta
     taxonomy, carried = checked.taxonomy, None
     if source is not None and config.init_mode == "add":
         taxonomy, carried = extended_taxonomy(source.info.taxonomy, checked.taxonomy.emotions), source
-    return Start(
+    start = Start(
         training_set=training_set,
         shape=shape,
         checked=checked,
@@ -124,6 +125,9 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Sta
         source_sha256=sha256_file(config.init) if config.init else None,
         carried=carried,
     )
+    if resume:
+        _check_same_run(config, start)
+    return start
 
 
 def base_settings(
@@ -177,6 +181,20 @@ def build_objective(
         config.emotion_loras,
         config.polarity_loras,
     ).to(base.device)
+
+
+def _check_same_run(config: TrainConfig, start: Start) -> None:
+    """Refuse to resume a run that was begun with other settings or pictures, before anything is loaded."""
+    where = config.out / "checkpoints"
+    state = read_newest_state(where)
+    if state is None:
+        return
+    check_resume(state["settings"], config, where)
+    if state["data"] != start.fingerprint:
+        raise ConfigError(
+            f"{where}: the training set {config.set} (or the adapter to go on from) is no longer the one "
+            "this run was begun with; choose a new --out."
+        )
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def test_missing_file_and_missing_key(tmp_path: Path):
 def test_resume_refuses_a_changed_method_but_not_more_steps(tmp_path: Path):
     stored = load_config("toy", PLACES).model_dump(mode="json")
     check_resume(stored, load_config("toy", [*PLACES, "steps=900", "preview_every=0"]), tmp_path)
-    with pytest.raises(ConfigError, match="rank was 4 and is now 8.*free to change: .*preview_every"):
+    with pytest.raises(ConfigError, match=r"rank was 4 and is now 8.*free to change: .*preview_every"):
         check_resume(stored, load_config("toy", [*PLACES, "rank=8"]), tmp_path)
 
 

@@ -17,10 +17,10 @@ from coemogen_train.data.samples import TrainingSet
 from coemogen_train.errors import ConfigError, DataError
 from coemogen_train.train import loop
 from coemogen_train.train.config import make_config
+from coemogen_train.train.control import TrainingInterrupted
 from coemogen_train.train.history import TrainingDiverged, read_history
 from coemogen_train.train.loop import train
 from coemogen_train.train.objective import CoEmoGenObjective
-from coemogen_train.train.control import TrainingInterrupted
 
 DIES = """
 import json, os, signal, sys
