@@ -165,6 +165,7 @@ class Panel:
 def write_panels(file: Path, panels: Sequence[Panel], columns: int) -> None:
     """Write plots side by side as one SVG; a track's name stands at its last point."""
     step_x, step_y = WIDTH + 10, HEIGHT + 30
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width, height = columns * step_x, rows * step_y
     parts: list[Html] = [tag("style", Html(_STYLE)), tag("rect", width=width, height=height, fill="#fff")]
