@@ -48,8 +48,8 @@ def train(
     Example: coemogen_train train --config 8gb --set set=sets/mine --out runs/mine
     """
     from ..train.config import load_config
+    from ..train.control import TrainingInterrupted
     from ..train.loop import train as train_adapter
-    from ..train.signals import TrainingInterrupted
 
     # In quotes, so that a folder called 7 or none stays a folder.
     paths = {"out": out, "init": init}

@@ -88,11 +88,12 @@ def disk_needed(
     checkpoints = (
         (config.keep_checkpoints + 1) * states * trainable_bytes
     )  # the new one before the oldest goes
+    there = sum(file.stat().st_size for file in (config.out / "checkpoints").rglob("*") if file.is_file())
     sheets = config.steps // config.preview_every if config.preview_every else 0
     previews = sheets * num_emotions * config.preview_columns * _PREVIEW_BYTES
     return [
         DiskPart("cache", cache, caching),
-        DiskPart("checkpoints", config.out, checkpoints + _SMALL_FILES),
+        DiskPart("checkpoints", config.out, max(0, checkpoints - there) + _SMALL_FILES),
         DiskPart("adapter", config.out, 2 * (trainable_bytes + gaussian_bytes)),  # a part file beside it
         DiskPart("previews", config.out, previews),
     ]

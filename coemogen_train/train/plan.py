@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,18 @@ from ..base.shape import read_vision_width
 from .config import TrainConfig
 from .disk import check_disk, disk_needed, free_bytes, readable_size
 from .memory import available_memory, choose_checkpointing, estimate_memory, memory_caution
-from .optimiser import learning_rate_at
 from .plan_parts import (
-    BasePlan,
-    BatchPlan,
     DiskPlan,
-    EmotionPlan,
-    InitPlan,
     MemoryPlan,
     Plan,
-    RatePlan,
     TimePlan,
+    plan_base,
+    plan_batch,
+    plan_emotions,
+    plan_init,
+    plan_rate,
 )
 from .precision import dtype_of
-from .preflight import has_emotion
 from .rehearsal import MetaModels, Rehearsal, rehearse_encoding, rehearse_step
 from .speed import measure_speed
 from .validation import TIMESTEPS
@@ -45,7 +43,6 @@ _USUAL_VISION_WIDTH = 768
 _VISION_FLOPS = 0.162e12
 # A forward pass's share of a step's work, and what decoding a picture costs in encodings of one.
 _FORWARD_SHARE, _DECODING = 0.46, 2.25
-_RATE_POINTS = 5
 _HALF, _SINGLE = 2, 4  # bytes
 
 
@@ -80,13 +77,14 @@ def make_plan(
         AdapterError: an adapter to go on from whose sizes are not those of the settings.
         ConfigError: a disk that is too small.
     """
-    vision_width = read_vision_width(config.vision) or _USUAL_VISION_WIDTH
+    likely = start.source.info.vision.width if start.source else _USUAL_VISION_WIDTH
+    vision_width = read_vision_width(config.vision) or likely
     models = MetaModels.build(config, start.shape, start.taxonomy, vision_width)
     if start.source is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied to where there is no memory
             carry_over(start.source, models.embedder, models.hilora, start.taxonomy)
-    batch, work = _batch(config, len(start.samples), processes), _Work.of(start)
+    batch, work = plan_batch(config, len(start.samples), processes), _Work.of(start)
     disk = _disk(config, start, models, work, vision_width)
     memory, step, encoding = _memory(config, start, models, device, processes, whole)
     told = [*start.checked.warnings]
@@ -102,100 +100,33 @@ def make_plan(
         time = _time(
             config, start, device, step, encoding, work, vision_width, processes, memory.checkpointing
         )
-    info = start.training_set.info
+    licence, licence_from = _said(config.licence, start.training_set.info.licence)
+    origin, origin_from = _said(config.origin, start.training_set.info.origin)
     return Plan(
         set=str(config.set),
         out=str(config.out),
-        base=_base(config, start),
-        emotions=_emotions(start, batch),
+        base=plan_base(config, start),
+        emotions=plan_emotions(start, batch),
         batch=batch,
-        rate=_rate(config),
+        rate=plan_rate(config),
         precision=config.precision,
         memory=memory,
         disk=disk,
         time=time,
-        licence=config.licence if config.licence is not None else info.licence,
-        licence_from="the settings"
-        if config.licence is not None
-        else "the set"
-        if info.licence
-        else "nobody",
-        origin=config.origin if config.origin is not None else info.origin,
-        origin_from="the settings" if config.origin is not None else "the set" if info.origin else "nobody",
-        init=_init(config, start),
+        licence=licence,
+        licence_from=licence_from,
+        origin=origin,
+        origin_from=origin_from,
+        init=plan_init(config, start),
         warnings=tuple(told),
     )
 
 
-def _base(config: TrainConfig, start: Start) -> BasePlan:
-    shape, declared = start.shape, start.shape.declared
-
-    def said_by(setting: object, said: object) -> str:
-        if setting != "auto":
-            return "the settings"
-        if said is not None:
-            return "its files"
-        return "assumed" if start.source is None else "the adapter to go on from"
-
-    return BasePlan(
-        name=shape.name,
-        architecture=shape.architecture,
-        prediction_type=shape.prediction_type,
-        prediction_type_from=said_by(config.prediction_type, declared.prediction_type),
-        clip_skip=shape.clip_skip,
-        clip_skip_from=said_by(config.clip_skip, declared.clip_skip),
-        zero_terminal_snr=shape.zero_terminal_snr,
-        assumed=shape.assumed,
-    )
-
-
-def _batch(config: TrainConfig, pictures: int, processes: int) -> BatchPlan:
-    effective = config.batch_size * config.accumulate * processes
-    seen = config.steps * effective
-    return BatchPlan(
-        processes, config.batch_size, config.accumulate, effective, config.steps, seen, seen / pictures
-    )
-
-
-def _emotions(start: Start, batch: BatchPlan) -> tuple[EmotionPlan, ...]:
-    trained = start.trained
-    kept = Counter(sample.emotion for sample in start.samples)
-    dropped = Counter(sample.emotion for sample in start.training_set.samples("train") if not sample.kept)
-    held_out = Counter(sample.emotion for sample in start.held_out)
-    most, each = max(kept.values()), batch.pictures_seen / trained.num_emotions
-    return tuple(
-        EmotionPlan(
-            name=emotion.name,
-            polarity=emotion.polarity,
-            kept=kept[emotion.name],
-            dropped=dropped[emotion.name],
-            validation=held_out[emotion.name],
-            oversampling=most / kept[emotion.name],
-            epochs=each / kept[emotion.name],
-        )
-        for emotion in trained.emotions
-    )
-
-
-def _rate(config: TrainConfig) -> RatePlan:
-    last, warm = config.steps - 1, min(config.warmup_steps, config.steps - 1)
-    text = f"{config.learning_rate:g}"
-    if config.warmup_steps:
-        text = f"rises to {text} over {config.warmup_steps} steps"
-    then = "falls along a cosine to nearly 0" if config.schedule == "cosine" else "stays"
-    steps = {
-        0,
-        warm,
-        *(round(warm + (last - warm) * part / _RATE_POINTS) for part in range(_RATE_POINTS + 1)),
-    }
-    points = tuple(
-        (
-            step,
-            learning_rate_at(step, config.learning_rate, config.warmup_steps, config.schedule, config.steps),
-        )
-        for step in sorted(steps)
-    )
-    return RatePlan(f"{text}, then {then}" if config.warmup_steps else f"{text}, {then}", points)
+def _said(setting: str | None, of_set: str) -> tuple[str, str]:
+    """Give (what stands, who says so) of a licence or an origin; settings win."""
+    if setting is not None:
+        return setting, "the settings"
+    return of_set, "the set" if of_set else "nobody"
 
 
 def _memory(
@@ -203,16 +134,9 @@ def _memory(
 ) -> tuple[MemoryPlan, Rehearsal | None, Rehearsal | None]:
     """Give the plan, a step (without checkpointing) and an encoding as rehearsed; these None on failure."""
     available, source = available_memory(config, device)
-    try:
-        plain = rehearse_step(models, config, start.shape, device.type, checkpointing=False)
-        encoding = rehearse_encoding(models, config.resolution, 1)
-        estimate = estimate_memory(models, config, device.type, plain, None, encoding, processes)
-        on, reason = choose_checkpointing(config, estimate, available)
-        if on or whole:
-            less = rehearse_step(models, config, start.shape, device.type, checkpointing=True)
-            estimate = estimate_memory(models, config, device.type, plain, less, encoding, processes)
-    except Exception as error:  # libraries change; an estimate is not worth a run
-        logger.warning("the memory of a step cannot be estimated here (%s: %s)", type(error).__name__, error)
+    plain = _tried(lambda: rehearse_step(models, config, start.shape, device.type, checkpointing=False))
+    encoding = _tried(lambda: rehearse_encoding(models, config.resolution, 1))
+    if plain is None or encoding is None:
         on = (
             device.type == "cuda"
             if config.gradient_checkpointing == "auto"
@@ -220,20 +144,35 @@ def _memory(
         )
         reason = "what a step needs is not known"
         return MemoryPlan(on, reason, available, source, None, None, None, None), None, None
-    chosen = (estimate.checkpointed if on else None) or estimate.plain
-    if on and config.gradient_checkpointing == "auto":
+    estimate = estimate_memory(models, config, device.type, plain, None, encoding, processes)
+    on, reason = choose_checkpointing(config, estimate, available)
+    if on or whole:
+        less = _tried(lambda: rehearse_step(models, config, start.shape, device.type, checkpointing=True))
+        estimate = estimate_memory(models, config, device.type, plain, less, encoding, processes)
+    chosen = estimate.checkpointed if on else estimate.plain
+    if on and chosen is not None and config.gradient_checkpointing == "auto":
         reason += f", {readable_size(chosen.total)} with it"
     plan = MemoryPlan(
         checkpointing=on,
         reason=reason,
         available=available,
         available_from=source,
-        needed=chosen.total,
+        needed=chosen.total if chosen else None,
         caching=estimate.caching,
         estimate=estimate.plain,
         checkpointed_estimate=estimate.checkpointed,
     )
     return plan, plain, encoding
+
+
+def _tried(rehearsal: Callable[[], Rehearsal]) -> Rehearsal | None:
+    """Give what a rehearsal gives; None where it fails: libraries change, and no estimate is worth a run."""
+    try:
+        return rehearsal()
+    except Exception as error:
+        kind = type(error).__name__
+        logger.warning("what a step needs cannot be estimated with these libraries (%s: %s)", kind, error)
+        return None
 
 
 def _disk(config: TrainConfig, start: Start, models: MetaModels, work: _Work, vision_width: int) -> DiskPlan:
@@ -290,20 +229,6 @@ def _time(
         caching=caching,
         validation=measured * len(start.held_out) * TIMESTEPS * forward / processes,
         previews=sheets * start.taxonomy.num_emotions * config.preview_columns * picture,
-    )
-
-
-def _init(config: TrainConfig, start: Start) -> InitPlan | None:
-    if start.source is None:
-        return None
-    known, names = start.source.info.taxonomy, start.taxonomy.names
-    kept = {known.names[known.index(name)] for name in names if has_emotion(known, name)}
-    return InitPlan(
-        adapter=str(config.init),
-        mode=config.init_mode,
-        continued=tuple(name for name in names if has_emotion(known, name)),
-        new=tuple(name for name in names if not has_emotion(known, name)),
-        left_out=tuple(name for name in known.names if name not in kept),
     )
 
 

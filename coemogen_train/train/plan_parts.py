@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from .config import TrainConfig
 from .disk import DiskPart
 from .memory import MemoryEstimate
+from .optimiser import learning_rate_at
+from .preflight import has_emotion
 from .speed import readable_duration
+
+if TYPE_CHECKING:
+    from .start import Start
+
+_RATE_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -154,3 +164,93 @@ class Plan:
             logger.info("about %s on %s", readable_duration(self.time.total), self.time.device)
         for warning in self.warnings:
             logger.warning(warning)
+
+
+def plan_base(config: TrainConfig, start: Start) -> BasePlan:
+    """Say what the base is, and who said so."""
+    shape, declared = start.shape, start.shape.declared
+
+    def said_by(setting: object, said: object) -> str:
+        if setting != "auto":
+            return "the settings"
+        if said is not None:
+            return "its files"
+        return "assumed" if start.source is None else "the adapter to go on from"
+
+    return BasePlan(
+        name=shape.name,
+        architecture=shape.architecture,
+        prediction_type=shape.prediction_type,
+        prediction_type_from=said_by(config.prediction_type, declared.prediction_type),
+        clip_skip=shape.clip_skip,
+        clip_skip_from=said_by(config.clip_skip, declared.clip_skip),
+        zero_terminal_snr=shape.zero_terminal_snr,
+        assumed=shape.assumed,
+    )
+
+
+def plan_batch(config: TrainConfig, pictures: int, processes: int) -> BatchPlan:
+    """Multiply out what an effective batch is, and what all steps see."""
+    effective = config.batch_size * config.accumulate * processes
+    seen = config.steps * effective
+    return BatchPlan(
+        processes, config.batch_size, config.accumulate, effective, config.steps, seen, seen / pictures
+    )
+
+
+def plan_emotions(start: Start, batch: BatchPlan) -> tuple[EmotionPlan, ...]:
+    """Count each emotion's pictures, and how often they are drawn."""
+    trained = start.trained
+    kept = Counter(sample.emotion for sample in start.samples)
+    dropped = Counter(sample.emotion for sample in start.training_set.samples("train") if not sample.kept)
+    held_out = Counter(sample.emotion for sample in start.held_out)
+    most, each = max(kept.values()), batch.pictures_seen / trained.num_emotions
+    return tuple(
+        EmotionPlan(
+            name=emotion.name,
+            polarity=emotion.polarity,
+            kept=kept[emotion.name],
+            dropped=dropped[emotion.name],
+            validation=held_out[emotion.name],
+            oversampling=most / kept[emotion.name],
+            epochs=each / kept[emotion.name],
+        )
+        for emotion in trained.emotions
+    )
+
+
+def plan_rate(config: TrainConfig) -> RatePlan:
+    """Say how the learning rate moves."""
+    last, warm = config.steps - 1, min(config.warmup_steps, config.steps - 1)
+    text = f"{config.learning_rate:g}"
+    if config.warmup_steps:
+        text = f"rises to {text} over {config.warmup_steps} steps"
+    then = "falls along a cosine to nearly 0" if config.schedule == "cosine" else "stays"
+    steps = {
+        0,
+        warm,
+        *(round(warm + (last - warm) * part / _RATE_POINTS) for part in range(_RATE_POINTS + 1)),
+    }
+    points = tuple(
+        (
+            step,
+            learning_rate_at(step, config.learning_rate, config.warmup_steps, config.schedule, config.steps),
+        )
+        for step in sorted(steps)
+    )
+    return RatePlan(f"{text}, then {then}" if config.warmup_steps else f"{text}, {then}", points)
+
+
+def plan_init(config: TrainConfig, start: Start) -> InitPlan | None:
+    """Say what is carried over from the adapter that is gone on from; None where there is none."""
+    if start.source is None:
+        return None
+    known, names = start.source.info.taxonomy, start.taxonomy.names
+    kept = {known.names[known.index(name)] for name in names if has_emotion(known, name)}
+    return InitPlan(
+        adapter=str(config.init),
+        mode=config.init_mode,
+        continued=tuple(name for name in names if has_emotion(known, name)),
+        new=tuple(name for name in names if not has_emotion(known, name)),
+        left_out=tuple(name for name in known.names if name not in kept),
+    )

@@ -231,3 +231,17 @@ def test_processes_are_those_that_were_launched(settings, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert command(arguments(settings, "--json")) == 0
     assert json.loads(capsys.readouterr().out)["batch"]["effective_batch"] == 8
+
+
+def test_checkpoints_that_are_there_need_no_room_again(settings, tmp_path):
+    config = make_config(settings)
+    start = begin(config)
+    before = make_plan(config, start, 1, torch.device("cpu")).disk.parts[1].size
+    there = tmp_path / "run" / "checkpoints" / "step-00000001"
+    there.mkdir(parents=True)
+    (there / "trainable.safetensors").write_bytes(bytes(1000))
+    assert make_plan(config, start, 1, torch.device("cpu")).disk.parts[1].size == before - 1000
+
+
+def test_an_unknown_clip_is_taken_to_be_the_adapters(settings, adapter):
+    assert planned(settings, init=str(adapter), vision="nobody/nothing").init.continued == ("calm", "storm")
