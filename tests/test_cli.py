@@ -321,7 +321,7 @@ def test_ctrl_c_exits_130(as_json: Json, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_interrupted_training_exits_130_and_tells_the_checkpoint(
     workshop: Workshop, as_json: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coemogen_train.train.signals import TrainingInterrupted
+    from coemogen_train.train.control import TrainingInterrupted
 
     stop = TrainingInterrupted(1, tmp_path / "checkpoints")
     monkeypatch.setattr("coemogen_train.train.loop.train", explode(stop))

@@ -9,6 +9,7 @@ picture whatever the device and the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class EmotionGaussians:
     factor: Tensor
 
     @property
-    def covariance(self) -> str:
+    def covariance(self) -> Literal["full", "diagonal"]:
         """The covariances' form, "full" or "diagonal"."""
         return "full" if self.factor.dim() == 4 else "diagonal"
 

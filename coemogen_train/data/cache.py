@@ -73,7 +73,7 @@ class CacheOptions:
     """
 
     dtype: str = "float16"
-    batch_size: int = 8
+    batch_size: int = 4
     workers: int = 0
     memory_limit: int = _MEMORY_LIMIT
     check_pictures: bool = True

@@ -46,15 +46,21 @@ def load_frozen_base(config: TrainConfig, start: Start, device: torch.device) ->
     return base
 
 
-def set_precision(base: BaseModel, precision: str, checkpointing: bool) -> None:
-    """Put the frozen U-Net into the precision of training, after the cache was made in float32.
+def park_unet(base: BaseModel) -> None:
+    """Take the U-Net off the device while the cache is made, which needs the room and not the U-Net."""
+    nn.Module.to(base.unet, "cpu")
+
+
+def set_precision(base: BaseModel, precision: str, device: torch.device, checkpointing: bool) -> None:
+    """Put the frozen U-Net on the device in the precision of training, after the cache was made in float32.
 
     The text encoder stays in float32 (autocast still runs its products in half): it is small, and the cosine
     of the semantic loss is taken on its outputs.
     """
     dtype = dtype_of(precision)
-    if dtype != base.dtype:  # nn.Module's own `to`: diffusers' warns of modules that it does not name
-        nn.Module.to(base.unet, dtype)
+    # nn.Module's own `to`: diffusers' warns of modules that it does not name. First the type, so that the
+    # device never holds it whole.
+    nn.Module.to(nn.Module.to(base.unet, dtype), device)
     if dtype == torch.bfloat16:  # SD 1.5's VAE overflows in float16
         nn.Module.to(base.vae, dtype)
     if checkpointing:

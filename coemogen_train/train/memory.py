@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..data.cache import CacheOptions
 from .config import TrainConfig
 from .disk import readable_size
 from .rehearsal import MetaModels, Rehearsal
@@ -21,8 +22,6 @@ _WORKSPACE = 128 << 20
 _LOSS = 0.1
 # The optimiser gathers weights and gradients, and works on copies of them, when the activations are gone.
 _OPTIMISER_COPIES = 6
-# Pictures that the cache encodes at a time (`data.cache.CacheOptions`).
-_CACHED_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,14 @@ def estimate_memory(
         overhead = _overhead(activations, device_type)
         return MemoryEstimate(weights, states * trained, activations, overhead)
 
-    # The cache is made before the U-Net goes into its precision; CLIP's eye is about twice its voice.
-    together = encoding.peak_bytes * _CACHED_TOGETHER
+    # The U-Net is read in float32 and then makes room; CLIP's eye is about twice its voice.
+    together = encoding.peak_bytes * CacheOptions().batch_size
     unet = sum(parameter.numel() for parameter in models.unet.parameters()) * _SINGLE
-    caching = unet + 3 * _bytes(models.text_encoder) + vae * _SINGLE + together
+    caching = max(unet, 2 * _bytes(models.text_encoder) + together + _overhead(together, device_type))
     return StepMemory(
         plain=estimate(plain),
         checkpointed=estimate(checkpointed) if checkpointed else None,
-        caching=caching + _overhead(together, device_type),
+        caching=caching + _bytes(models.text_encoder) + vae * _SINGLE,
     )
 
 

@@ -24,7 +24,7 @@ from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
 from .batches import BatchMaker, Draws, TrainingItem
 from .config import TrainConfig
-from .frozen import load_frozen_base, set_precision
+from .frozen import load_frozen_base, park_unet, set_precision
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
 from .precision import LossScale, dtype_of
@@ -123,6 +123,7 @@ def prepare_run(
     """
     training_set, taxonomy = start.training_set, start.taxonomy
     base = load_frozen_base(config, start, accelerator.device)
+    park_unet(base)
     clip = load_vision(config.vision, accelerator.device)
     start.check_vision(clip)
     shown = progress and accelerator.is_main_process
@@ -139,7 +140,9 @@ def prepare_run(
             progress=stage,
             held_out=start.held_out,
         )
-    set_precision(base, config.precision, checkpointing)
+    vision_name = clip.name
+    del clip  # its work is done, and its room is wanted
+    set_precision(base, config.precision, accelerator.device, checkpointing)
 
     embeds = torch.stack([cache.image_embeds(sample.id) for sample in start.samples]).float()
     items = training_items(start.samples, taxonomy)
@@ -150,7 +153,7 @@ def prepare_run(
         training_set=training_set,
         start=start,
         base=base,
-        vision_name=clip.name,
+        vision_name=vision_name,
         objective=objective,
         model=accelerator.prepare(objective),
         optimiser=GroupedAdamW(

@@ -1,2 +1,0 @@
-from .control import Control as Control
-from .control import TrainingInterrupted as TrainingInterrupted
