@@ -145,9 +145,7 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
     return done, history.skipped
 
 
-def _validate(
-    run: Run, validation: Validation, bar: TrainingProgress, trackers: Trackers, done: int
-) -> None:
+def _validate(run: Run, validation: Validation, bar: TrainingProgress, trackers: Trackers, done: int) -> None:
     with bar.pause("validate"):
         record = validation.measure(done)
     if record is not None:

@@ -45,7 +45,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path):
         ("targets=[]", "targets is empty"),
         ("preview_prompt=a street", "preview_prompt"),
         ("init_mode=add", "name it by init"),
-        ("log_with=[\"tensorbord\"]", "log_with"),
+        ('log_with=["tensorbord"]', "log_with"),
         ("clip_skip=0", "clip_skip"),
         ("steps", "key=value"),
         ("preset=7gb", "8gb"),
