@@ -185,7 +185,7 @@ class _Builder:
                 store.write(shard, self._encode_shard(shard, by_hash, transform, encode))
             done += len(shard.members)
             if self.progress is not None:
-                self.progress(f"caching {kind}", done, len(by_hash))
+                self.progress(f"caching {kind}".replace("_", " "), done, len(by_hash))
         store.remove_unplanned()
         return ShardReader(store, self.options.memory_limit)
 

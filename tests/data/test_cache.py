@@ -240,11 +240,11 @@ def timed(action) -> float:
 def test_progress_is_told(many, base, clip):
     steps = []
     build_cache(many, base, clip, progress=lambda *step: steps.append(step))
-    assert steps[-1] == ("caching image_embeds", COUNT, COUNT)
+    assert steps[-1] == ("caching image embeds", COUNT, COUNT)
     assert {stage for stage, _, _ in steps} == {
         "checking pictures",
         "caching latents",
-        "caching image_embeds",
+        "caching image embeds",
     }
 
 
