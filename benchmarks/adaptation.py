@@ -4,6 +4,9 @@ An adapter A is trained on plain pictures of eight emotions. Then another style,
 it is, A trained on for a few steps, and an adapter from scratch after as many. Then a ninth emotion,
 nostalgia, is added to A, of which nothing may move; beside it nine emotions from scratch. The judges are
 probes trained on real pictures of the target set. Finished runs are read, not made again.
+
+Woodcuts are drawn with HiLoRA on both branches of the guidance: where it acts on the conditional one alone,
+guidance takes the whole way from the base's style to the new one three times over. One pair of rows shows it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from benchmarks.toyruns import (
     EACH,
     Ground,
     Panel,
+    decoded,
     drawn,
     drawn_by,
     ground,
@@ -41,6 +45,7 @@ SIX = ("awe", "contentment", "excitement", "anger", "fear", "sadness")
 NINTH = "nostalgia"
 OTHER_SCENES = 1000
 """Added to the seed of the woodcuts: they are of other scenes than A's pictures."""
+ONE_BRANCH_AT = 100
 
 Figures = dict[str, Any]
 
@@ -52,19 +57,22 @@ def by_name(emotions: tuple[str, ...], seed: int) -> Any:
 
 def another_style(out: Path, source: Path, steps: list[int], seed: int) -> Figures:
     """Woodcuts of six emotions: figures by row; a row's name ends with its steps."""
-    on = ground(out / "woodcuts", seed + OTHER_SCENES, style="woodcut", emotions=SIX)
-    settings = {"set": on.training_set.root, "seed": seed}
-    pictures = {
-        "base, by name": by_name(SIX, seed),
-        "A as it is": drawn_by(source, load_base("toy"), SIX, seed),
-    }
+    on, base = ground(out / "woodcuts", seed + OTHER_SCENES, style="woodcut", emotions=SIX), load_base("toy")
+    settings = {"set": on.training_set.root, "seed": seed, "hilora_branches": "both"}
+    pictures = {"base, by name": by_name(SIX, seed), "A as it is": drawn_by(source, base, SIX, seed, "both")}
+    one_branch = {}
     for count in sorted(steps):
         for title, start in (("A gone on with", {"init": source}), ("from scratch", {})):
             folder = out / title.replace(" ", "_")
             adapter = trained(folder, {**settings, **start, "steps": count})
-            pictures[f"{title}, {count} steps"] = drawn_by(adapter, load_base("toy"), SIX, seed)
+            row = f"{title}, {count} steps"
+            pictures[row] = drawn_by(adapter, base, SIX, seed, "both")
+            if count == ONE_BRANCH_AT:
+                one_branch[f"{row}, HiLoRA on one branch"] = drawn_by(adapter, base, SIX, seed)
+    pictures |= one_branch
     write_sheet(out / "woodcuts.png", {"real": _ordered(on), **pictures}, SIX)
-    return {"real": real(on)} | {row: judged(on, drawings, SIX) for row, drawings in pictures.items()}
+    references = {"real held-out woodcuts": real(on), "real, through the autoencoder": decoded(on, base)}
+    return references | {row: judged(on, drawings, SIX) for row, drawings in pictures.items()}
 
 
 def a_ninth(out: Path, source: Path, steps: int, full_steps: int, seed: int) -> Figures:
@@ -176,7 +184,11 @@ def write_curves(out: Path, styles: list[Figures]) -> None:
         def at(row: str, key: str = key) -> float:
             return sum(float(run[row][key]) for run in styles) / len(styles)
 
-        steps = sorted(int(row.split()[-2]) for row in styles[0] if row.startswith("from scratch"))
+        steps = sorted(
+            int(row.split()[-2])
+            for row in styles[0]
+            if row.startswith("from scratch") and row.endswith("steps")
+        )
         tracks = {
             title: [(count, at(f"{title}, {count} steps")) for count in steps]
             for title in ("from scratch", "A gone on with")

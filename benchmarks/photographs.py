@@ -55,7 +55,8 @@ def write_inputs(work: Path) -> tuple[Path, Path, Path]:
         writer.writerow(("image", "emotion", "caption", "split"))
         for emotion, photographs in PHOTOGRAPHS.items():
             for number, (name, caption) in enumerate(photographs):
-                writer.writerow((folder / name, emotion, caption, "val" if number else "train"))
+                held_out = emotion == "awe" and number > 0
+                writer.writerow((folder / name, emotion, caption, "val" if held_out else "train"))
     checkpoint, vision = work / "random-sd15.safetensors", work / "random-vit-l-14.safetensors"
     if not checkpoint.exists():
         write_random_sd15(checkpoint)

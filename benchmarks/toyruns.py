@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image, ImageDraw
 
@@ -23,7 +23,7 @@ from coemogen_train.data import TrainingSet, build_cache, filter_set, prepare_to
 from coemogen_train.evaluate.curves import HEIGHT, WIDTH, Track, tracks_plot
 from coemogen_train.evaluate.markup import Html, tag
 from coemogen_train.files import atomic_write_bytes, atomic_write_text
-from coemogen_train.toyworld.contest import Draw, draw_from_adapter
+from coemogen_train.toyworld.contest import Draw, draw_from_adapter, through_autoencoder
 from coemogen_train.toyworld.judges import Judges, Verdict
 from coemogen_train.toyworld.recogniser import load_recogniser
 from coemogen_train.train.config import load_config
@@ -81,11 +81,15 @@ def trained(run: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def drawn_by(
-    adapter: Adapter | Path, base: BaseModel, emotions: Sequence[str], seed: int
+    adapter: Adapter | Path,
+    base: BaseModel,
+    emotions: Sequence[str],
+    seed: int,
+    branches: Literal["both", "conditional"] = "conditional",
 ) -> list[Image.Image]:
-    """`EACH` pictures of each emotion, at the guidance of all benchmarks."""
+    """`EACH` pictures of each emotion; branches: of the guidance, on which HiLoRA acts."""
     loaded = load_adapter(adapter) if isinstance(adapter, Path) else adapter
-    return drawn(draw_from_adapter(base, loaded, "conditional"), emotions, seed)
+    return drawn(draw_from_adapter(base, loaded, branches), emotions, seed)
 
 
 def drawn(draw: Draw, emotions: Sequence[str], seed: int) -> list[Image.Image]:
@@ -108,6 +112,12 @@ def real(on: Ground) -> dict[str, Any]:
     """The figures of real held-out pictures; no Frechet distance, which is taken to these very pictures."""
     verdict = on.judges.judge("", on.judges.test_pictures, on.judges.test_labels, "reference", "")
     return {key: value for key, value in figures(verdict).items() if key != "frechet"}
+
+
+def decoded(on: Ground, base: BaseModel) -> dict[str, Any]:
+    """The figures of the same pictures through the base's autoencoder: what it alone costs."""
+    pictures = through_autoencoder(base, on.judges.test_pictures)
+    return figures(on.judges.judge("", pictures, on.judges.test_labels, "reference", ""))
 
 
 def figures(verdict: Verdict) -> dict[str, Any]:

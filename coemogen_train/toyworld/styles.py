@@ -21,12 +21,10 @@ TINT = 0.35
 """Share of a scene's own colour that is printed over the tones."""
 CONTOUR = 80
 """Difference of two neighbouring pixels, of 255, that is cut as a line."""
-LINE_EVERY, LINE_WIDTH, LINE_DEPTH = 12, 4, 0.2
-"""The graver's lines through the middle tones: supersampled pixels, and how much darker they print."""
 
 
 def woodcut(picture: Image.Image) -> Image.Image:
-    """Print a picture in a few tones from ink to tinted paper, its contours and middle tones cut as lines.
+    """Print a picture in a few tones from ink to tinted paper, its contours cut as lines.
 
     A function of the picture alone, made for the supersampled canvas, before its light is set: what is where,
     and how bright a polarity's pictures are, stays.
@@ -34,8 +32,6 @@ def woodcut(picture: Image.Image) -> Image.Image:
     pixels = np.asarray(picture, dtype=np.float64)
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     tone = np.digitize(grey, TONES) / len(TONES)
-    lines = np.arange(len(grey))[:, None] % LINE_EVERY < LINE_WIDTH
-    tone = np.where((tone > 0) & (tone < 1) & lines, tone - LINE_DEPTH, tone)
     tone = np.where(_contours(pixels), 0.0, tone)
     printed = INK + (PAPER - INK) * tone[..., None] + TINT * (pixels - grey[..., None])
     return Image.fromarray(printed.clip(0, 255).round().astype(np.uint8))

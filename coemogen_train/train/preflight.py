@@ -78,6 +78,7 @@ def check_run(
         if config.init_mode == "add":
             taxonomy = added_emotions(taxonomy, source.taxonomy, training_set.root)
     samples = training_samples(training_set, taxonomy, captions_needed=config.semantic_weight > 0)
+    check_variety(training_set, samples)
     validation = validation_samples(training_set, taxonomy, config)
     stock = cache_stock(training_set.cache_folder, config.resolution // base_shape.vae_factor, config.flip)
     check_pictures(training_set, [*samples, *validation], stock)
@@ -187,6 +188,19 @@ def check_labels(training_set: TrainingSet) -> None:
         raise DataError(
             f"{training_set.root}: {len(strange)} pictures (such as {printable(strange[0].id)}) are labelled "
             f"{labels}, which the set's taxonomy does not have: make the set anew with `prepare`."
+        )
+
+
+def check_variety(training_set: TrainingSet, samples: Sequence[Sample]) -> None:
+    """Refuse a set in which no emotion has two pictures: its clusters could not be fitted at the end.
+
+    Raises:
+        DataError: otherwise.
+    """
+    if len(samples) == len({sample.emotion for sample in samples}):
+        raise DataError(
+            f"{training_set.root}: every emotion has one picture only, so nothing shows how they vary: add "
+            "some to one of them at least."
         )
 
 

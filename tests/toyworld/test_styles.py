@@ -48,7 +48,7 @@ def test_a_woodcut_has_few_tones_dark_contours_and_a_tinted_paper() -> None:
     picture = Image.new("RGB", (64, 64), (250, 250, 250))
     picture.paste((120, 120, 120), (16, 16, 48, 48))
     printed = np.asarray(woodcut(picture)).astype(int)
-    assert len(np.unique(printed.reshape(-1, 3), axis=0)) <= 4  # paper, ink, a tone, and its cut lines
+    assert len(np.unique(printed.reshape(-1, 3), axis=0)) <= 3  # paper, ink, a tone
     assert printed[32, 16].max() < 60 < printed[32, 30].max()  # the contour of the square, and its inside
     red, _, blue = printed[5, 5]
     assert red > blue + 30
@@ -57,7 +57,7 @@ def test_a_woodcut_has_few_tones_dark_contours_and_a_tinted_paper() -> None:
 def test_the_story_can_still_be_read(drawn) -> None:
     pictures, stories, _ = drawn["woodcut"]
     read = load_recogniser(WEIGHTS / "recogniser.safetensors").read_stories(pictures)
-    assert np.mean([a == b for a, b in zip(read, stories, strict=True)]) >= 0.85  # it never saw a woodcut
+    assert np.mean([a == b for a, b in zip(read, stories, strict=True)]) >= 0.9  # it never saw a woodcut
 
 
 @pytest.mark.parametrize("style", STYLES)

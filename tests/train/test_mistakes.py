@@ -103,6 +103,15 @@ def test_an_emotion_without_pictures_names_the_cure(told, own_set):
     assert """--set 'emotions=["calm", "joy"]'""" in told(set=str(own_set))
 
 
+def test_one_picture_of_each_emotion_is_told_before_the_clusters_are_fitted(told, own_set):
+    from coemogen_train.data import tables
+
+    rows = tables.read_table(own_set / "samples.parquet", tables.SAMPLES)
+    first = [row for row in rows if row["id"].endswith("0.png")]
+    tables.write_table(own_set / "samples.parquet", tables.SAMPLES, first)
+    assert len(first) == 3 and "one picture only" in told(set=str(own_set))
+
+
 def test_a_checkpoint_of_sdxls_shape(told, tmp_path):
     stem = "model.diffusion_model.input_blocks.0.0.weight"
     tensors = {stem: (4, 4, 1, 1), "model.diffusion_model.label_emb.0.0.weight": (2, 2)}
