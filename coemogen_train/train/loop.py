@@ -117,7 +117,7 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
         # Before the bar: a tracker may print, and ask for a login.
         trackers = stack.enter_context(open_trackers(config, main, config.out, done))
         bar = stack.enter_context(TrainingProgress(config.steps, done, progress and main, pauses))
-        if _due(done, config.validate_every) and done not in validation.steps:
+        if _due(done, config.validate_every) and not _agreed(run, done in validation.steps):
             _validate(run, validation, bar, trackers, done)
         while done < config.steps:
             with _memory_told(run):
@@ -174,13 +174,17 @@ def _asked(run: Run, control: Control, looks: bool) -> tuple[bool, bool]:
     """Give (stop, save) as people wish; several processes ask each other, where they all look."""
     if looks:
         control.poll()
-    if run.accelerator.num_processes == 1:
-        return control.stop_requested, control.take_save()
-    if not looks:
+    if run.accelerator.num_processes > 1 and not looks:
         return False, False
-    wishes = [float(control.stop_requested), float(control.take_save())]
-    stop, save = (run.accelerator.reduce(torch.tensor(wishes, device=run.device), "sum") > 0).tolist()
-    return stop, save
+    stop, save = control.stop_requested, control.take_save()
+    return _agreed(run, stop), _agreed(run, save)
+
+
+def _agreed(run: Run, wish: bool) -> bool:
+    """Whether any of the processes says so; all must ask at the same time."""
+    if run.accelerator.num_processes == 1:
+        return wish
+    return bool(run.accelerator.reduce(torch.tensor(float(wish), device=run.device), "sum") > 0)
 
 
 def _snapshot(run: Run, done: int) -> None:

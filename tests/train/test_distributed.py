@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 
 from coemogen_train.train.config import make_config
 from coemogen_train.train.loop import train
+from coemogen_train.train.validation import read_validation
 
 RANK = """
 import json, sys
 from coemogen_train.train.config import make_config
 from coemogen_train.train.loop import train
-train(make_config(json.loads(sys.argv[1])), progress=False)
+train(make_config(json.loads(sys.argv[1])), resume="resume" in sys.argv, progress=False)
 """
 
 
@@ -28,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def launch(settings: dict, processes: int) -> None:
+def launch(settings: dict, processes: int, *how: str) -> None:
     """Start the processes as `accelerate launch --cpu` does: told who they are by the environment."""
     common = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = []
@@ -37,7 +38,7 @@ def launch(settings: dict, processes: int) -> None:
         environment = os.environ | {name: str(value) for name, value in who.items()}
         started.append(
             subprocess.Popen(
-                [sys.executable, "-c", RANK, json.dumps(settings)],
+                [sys.executable, "-c", RANK, json.dumps(settings), *how],
                 cwd=Path(__file__).parents[2],
                 env=environment,
                 stderr=subprocess.PIPE,
@@ -53,10 +54,11 @@ def launch(settings: dict, processes: int) -> None:
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_processes_equal_one_of_twice_the_batch(settings, tmp_path):
     """Presence is that of both: an emotion that one process alone has seen is stepped by both."""
-    changes = {"steps": 3, "batch_size": 2}
+    changes = {"steps": 3, "batch_size": 2, "validate_every": 1, "ema_decay": 0.9}
     train(make_config(settings | changes | {"out": str(tmp_path / "one")}), progress=False)
-    launch(settings | changes | {"out": str(tmp_path / "two"), "batch_size": 1}, processes=2)
-    one, two = (
+    two = settings | changes | {"out": str(tmp_path / "two"), "batch_size": 1}
+    launch(two, processes=2)
+    one, both = (
         {
             name: tensor
             for part in ("trainable", "optimiser")
@@ -66,9 +68,23 @@ def test_two_processes_equal_one_of_twice_the_batch(settings, tmp_path):
         }
         for run in ("one", "two")
     )
-    assert torch.equal(one["steps.stacked"], two["steps.stacked"])
+    assert torch.equal(one["steps.stacked"], both["steps.stacked"])
     for name in one:
         torch.testing.assert_close(
-            two[name], one[name], rtol=1e-3, atol=2e-4, msg=lambda told, name=name: f"{name}: {told}"
+            both[name], one[name], rtol=1e-3, atol=2e-4, msg=lambda told, name=name: f"{name}: {told}"
         )
     assert (tmp_path / "two" / "adapter.safetensors").is_file()
+    records = [read_validation(tmp_path / run / "validation.jsonl") for run in ("one", "two")]
+    assert [record.step for record in records[1]] == [0, 1, 2, 3]
+    for alone, shared in zip(*records, strict=True):
+        assert shared.ldm == pytest.approx(alone.ldm, rel=1e-3)
+        assert shared.emotions.keys() == alone.emotions.keys()
+    # Resumed where a validation is due and one process alone knows that it was done.
+    launch(two | {"steps": 4}, 2, "resume")
+    assert [record.step for record in read_validation(tmp_path / "two" / "validation.jsonl")] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
