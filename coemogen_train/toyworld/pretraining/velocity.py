@@ -36,12 +36,12 @@ def make_velocity_base(work: Path, steps: int, pictures: int, seed: int, log: Lo
     """Fine-tune the bundled base to predict v at clip skip 2, and give the diffusers folder it is saved to.
 
     Resumable: the corpus, its encodings and the weights of every 200 steps are kept in `work`; a finished
-    folder, `work/base`, is not made again.
+    folder, `work/toy-v`, is not made again.
 
     Args:
         pictures: of the broader world that the bundled base was pretrained on, drawn anew.
     """
-    folder = work / "base"
+    folder = work / "toy-v"
     if (folder / "model_index.json").exists():
         return folder
     work.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _encoded(base: BaseModel, work: Path, pictures: int, seed: int) -> dict[str,
 
 def _save(unet: torch.nn.Module, schedule: object, folder: Path) -> None:
     """Write the bundled base with another U-Net and schedule, its text encoder whole, in half precision."""
-    whole, partial = load_base("toy"), folder.with_name("base.partial")
+    whole, partial = load_base("toy"), folder.with_name("toy-v.partial")
     shutil.rmtree(partial, ignore_errors=True)
     StableDiffusionPipeline(
         vae=whole.vae.half(),
