@@ -98,7 +98,7 @@ def write_curves(out: Path, runs: dict[str, list[dict[str, Any]]]) -> None:
     for column, (file, y_name) in enumerate((("ldm", "L_LDM"), ("semantic", "L_SEM")), start=1):
         lines = {name: _mean_curve(of_seeds, column) for name, of_seeds in runs.items()}
         panels = [
-            Panel(name, {"full": lines[FULL], name: line}, "step", f"{y_name}, held-out pictures")
+            Panel("", {FULL: lines[FULL], name: line}, "step", f"{y_name}, held-out pictures")
             for name, line in lines.items()
             if name != FULL and FULL in lines
         ]

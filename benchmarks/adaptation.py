@@ -194,7 +194,7 @@ def write_curves(out: Path, styles: list[Figures]) -> None:
             for title in ("from scratch", "A gone on with")
         }
         tracks["A gone on with"].insert(0, (0, at("A as it is")))
-        panels.append(Panel(f"Woodcuts: {y_name}", tracks, "steps on woodcuts", y_name))
+        panels.append(Panel("Woodcuts", tracks, "steps on woodcuts", y_name))
     write_panels(out / "adaptation.svg", panels, columns=3)
 
 

@@ -173,7 +173,7 @@ class Panel:
 
 
 def write_panels(file: Path, panels: Sequence[Panel], columns: int) -> None:
-    """Write plots side by side as one SVG; a track's name stands at its last point."""
+    """Write plots side by side as one SVG, each under its title and its tracks' names in their colours."""
     step_x, step_y = WIDTH + 10, HEIGHT + 30
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -181,21 +181,21 @@ def write_panels(file: Path, panels: Sequence[Panel], columns: int) -> None:
     parts: list[Html] = [tag("style", Html(_STYLE)), tag("rect", width=width, height=height, fill="#fff")]
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        tracks = [
-            Track(name, tuple((x, y, "" if i + 1 < len(line) else name) for i, (x, y) in enumerate(line)))
-            for name, line in panel.tracks.items()
-        ]
+        tracks = [Track(name, tuple((x, y, "") for x, y in line)) for name, line in panel.tracks.items()]
+        names = [tag("tspan", name, class_=f"name{i}", dx=12) for i, name in enumerate(panel.tracks)]
         place = f"translate({column * step_x} {row * step_y + 24})"
         plot = tracks_plot(tracks, panel.x_name, panel.y_name)
         sized = Html(plot.replace("<svg ", f'<svg width="{WIDTH}" height="{HEIGHT}" overflow="visible" ', 1))
-        parts.append(tag("g", tag("text", panel.title, x=72, y=0, class_="head"), sized, transform=place))
+        parts.append(
+            tag("g", tag("text", panel.title, names, x=72, y=0, class_="head"), sized, transform=place)
+        )
     svg = tag("svg", parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
     atomic_write_text(file, svg + "\n")
 
 
 _STYLE = """
 text { font: 12px sans-serif; fill: #444; } .head { font-weight: bold; font-size: 14px; }
-.grid { stroke: #ddd; } .mark { text-anchor: end; font-size: 11px; }
+.grid { stroke: #ddd; } .name0 { fill: #777; } .name1 { fill: #c2452d; } .name2 { fill: #2b6cb0; }
 path { fill: none; stroke-width: 2; } .c0 { stroke: #999; } .c1 { stroke: #c2452d; } .c2 { stroke: #2b6cb0; }
 circle.c0 { fill: #999; } circle.c1 { fill: #c2452d; } circle.c2 { fill: #2b6cb0; }
 """
