@@ -145,6 +145,14 @@ def test_train_tells_where_the_adapter_is(workshop: Workshop, as_json: Json, tmp
     assert (tmp_path / "run" / "adapter.safetensors").read_bytes() == workshop.adapter.read_bytes()
 
 
+def test_folders_of_any_characters_are_the_folders_meant(
+    workshop: Workshop, as_json: Json, tmp_path: Path
+) -> None:
+    out = tmp_path / "läufe 😀 [1]"
+    told = as_json(*workshop.training(out))
+    assert Path(told["adapter"]) == out / "adapter.safetensors"
+
+
 def test_generate_draws_one_picture_per_seed_in_any_company(
     workshop: Workshop, as_json: Json, tmp_path: Path
 ) -> None:

@@ -42,7 +42,8 @@ class PromptIds:
 class TextStates:
     """What the text encoder makes of a batch of prompts.
 
-    hidden: [B, L, W], the states after the final layer norm (no clip skip), which condition the U-Net.
+    hidden: [B, L, W], the states after the final layer norm, which condition the U-Net; a clip skip has taken
+        the last layers out of the encoder before.
     pooled: [B, P], the state at the first EOS, through the text projection where the weights have one.
     eos: [B], int64, the position of the first EOS.
     """

@@ -61,8 +61,9 @@ def fit_gaussians(
 
     groups = _groups(embeds, labels, num_emotions)
     diagonal = covariance == "diagonal"
-    # scikit-learn's threads add up in an order of their own: equal input would give unequal bytes.
-    with threadpool_limits(limits=1, user_api="openmp"):
+    # Threads, scikit-learn's own and BLAS's, add up in an order of their own: equal input would give unequal
+    # bytes.
+    with threadpool_limits(limits=1):
         if components == 1:
             return _pack([_single(group, groups, diagonal) for group in groups])
         most = MAX_COMPONENTS if components == "auto" else components

@@ -155,8 +155,8 @@ class AdapterInfo:
             ),
             training=_summary(plain["training"], "training"),
             data=_summary(plain["data"], "data"),
-            licence=_text(plain["licence"], "licence"),
-            origin=_text(plain["origin"], "origin"),
+            licence=check_text(plain["licence"], "licence"),
+            origin=check_text(plain["origin"], "origin"),
         )
 
 
@@ -198,10 +198,10 @@ def _check_fields(plain: Any, kind: type, what: str) -> dict[str, Any]:
 def _base(plain: Any) -> BaseInfo:
     _check_fields(plain, BaseInfo, "'base'")
     return BaseInfo(
-        architecture=_text(plain["architecture"], "base architecture"),
+        architecture=check_text(plain["architecture"], "base architecture"),
         prediction_type=_one_of(plain["prediction_type"], PREDICTION_TYPES, "prediction_type"),
         cross_attention_dim=_count(plain["cross_attention_dim"], "cross_attention_dim"),
-        name=_text(plain["name"], "base name"),
+        name=check_text(plain["name"], "base name"),
         zero_terminal_snr=_flag(plain.get("zero_terminal_snr", False), "zero_terminal_snr"),
     )
 
@@ -217,7 +217,7 @@ def _text_encoder(plain: Any) -> TextEncoderInfo:
 
 def _vision(plain: Any) -> VisionInfo:
     _check_fields(plain, VisionInfo, "'vision'")
-    return VisionInfo(_text(plain["name"], "vision name"), _count(plain["width"], "vision width"))
+    return VisionInfo(check_text(plain["name"], "vision name"), _count(plain["width"], "vision width"))
 
 
 def _size(size: Any, key: str) -> tuple[int, int]:
@@ -264,7 +264,12 @@ def _flag(value: Any, what: str) -> bool:
     return value
 
 
-def _text(value: Any, what: str) -> str:
+def check_text(value: Any, what: str) -> str:
+    """Give a text that an adapter may carry, as it is.
+
+    Raises:
+        AdapterError: too long, or with characters that do not print.
+    """
     # Only what prints: a terminal obeys other characters when the text is shown.
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.replace("\n", "").isprintable():
         raise AdapterError(f"its metadata {what} must be a printable text of at most {_MAX_TEXT} characters.")

@@ -232,15 +232,24 @@ def _check_weights(folder: Path) -> None:
     whole = [path for path in named if path.is_file()]
     for path in whole:
         read_header(path)
-    if not whole and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    if not _has_weights(folder):
         raise UserError(f"{folder}: there are no weights here: get the model anew.")
 
 
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+
+
 def _cached_repository(repo_id: str) -> Path | None:
-    """The folder of a Hugging Face repository, where what is read here was downloaded before."""
+    """The folder of a Hugging Face repository, where all of it was downloaded before.
+
+    One whose download was broken off is taken for one that is not there: `load_base` will finish it.
+    """
     folder = _cached_folder(repo_id, BASE_FILES)
     needed = [f"{part}/config.json" for part in _PARTS] + ["scheduler/scheduler_config.json"]
-    return folder if folder is not None and all((folder / name).is_file() for name in needed) else None
+    if folder is None or not all((folder / name).is_file() for name in needed):
+        return None
+    return folder if all(_has_weights(folder / part) for part in _PARTS) else None
 
 
 def _cached_folder(repo_id: str, patterns: list[str]) -> Path | None:

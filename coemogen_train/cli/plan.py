@@ -30,7 +30,8 @@ def plan_run(config: TrainConfig, resume: bool) -> Plan:
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").casefold() in ("1", "true", "yes")
     device = torch.device("cpu" if on_cpu else pick_device("auto"))
     processes = int(os.environ.get("WORLD_SIZE") or 1)
-    return make_plan(config, begin(config, resume, device.type), processes, device, whole=True)
+    start = begin(config, resume, device.type, processes)
+    return make_plan(config, start, processes, device, whole=True)
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _init(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _said(text: str, by: str) -> str:
-    return f"{text} (says {by})" if text else "not known"
+    return f"{text} (from {by})" if text else "not known"
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -53,7 +53,11 @@ def train(
 
     # In quotes, so that a folder called 7 or none stays a folder.
     paths = {"out": out, "init": init}
-    given = [f"{key}={json.dumps(str(path))}" for key, path in paths.items() if path is not None]
+    given = [
+        f"{key}={json.dumps(str(path), ensure_ascii=False)}"
+        for key, path in paths.items()
+        if path is not None
+    ]
     chosen = load_config(config, [*(settings or ()), *given])
     if dry_run:
         from .plan import plan_data, plan_run, plan_view

@@ -6,10 +6,13 @@ format's version; file names and times are none of it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -25,6 +28,8 @@ from .prepare import Progress
 from .report import printable
 from .samples import Sample, TrainingSet
 from .shards import Shard, ShardReader, ShardStore, batches
+
+logger = logging.getLogger(__name__)
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _MEMORY_LIMIT = 1 << 30
@@ -97,13 +102,15 @@ def build_cache(
         the VAE sees, in pixels, None for the base model's own. flip: store mirrored latents too.
     held_out: pictures outside the train split whose latents are wanted too, such as those of the validation
         loss; in a store of their own, never mirrored, so that choosing others leaves the large one as it is.
-    An interrupted run is continued shard by shard; the result has the same bytes. One process at a time.
+    An interrupted run is continued shard by shard; the result has the same bytes. One process at a time: the
+    others wait for their turn.
     Raises: DataError for a resolution that the VAE cannot take, a picture that changed or is gone, values not
     finite.
     """
     if options.dtype not in _DTYPES:
         raise DataError(f"latents cannot be stored as {options.dtype!r}: choose one of {', '.join(_DTYPES)}.")
-    with quiet_pillow(), ThreadPoolExecutor(options.workers or os.cpu_count() or 1) as pool:
+    pool_size = options.workers or os.cpu_count() or 1
+    with _turn(of.cache_folder), quiet_pillow(), ThreadPoolExecutor(pool_size) as pool:
         if options.check_pictures:
             _check_pictures(of.samples(), pool, progress)
         builder = _Builder(of, options, pool, progress)
@@ -113,9 +120,31 @@ def build_cache(
             latents = builder.latents(base, side, flip, "latents", of.samples("train"))
             if held_out:
                 held = builder.latents(base, side, False, "held_out_latents", held_out)
+                held.hold()  # another run may choose other pictures, and take these away
         if clip is not None:
             embeds = builder.embeds(clip)
     return EmbeddingCache(of, latents, embeds, flip and base is not None, held)
+
+
+@contextmanager
+def _turn(cache: Path) -> Iterator[None]:
+    """Let one process at a time build a set's cache; on a disk that knows no locks, or is not to be written
+    on, take care oneself."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(cache.parent / ".cache.lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("waiting for another process that builds the cache of %s", cache.parent)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        logger.debug("no lock on %s: %s", cache, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass

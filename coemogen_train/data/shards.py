@@ -114,6 +114,11 @@ class ShardReader:
     def __contains__(self, digest: str) -> bool:
         return digest in self._place
 
+    def hold(self) -> None:
+        """Read everything into memory now."""
+        self.in_memory = True
+        self._open = {number: self._read(shard) for number, shard in enumerate(self._store.shards)}
+
     def row(self, digest: str, name: str) -> Tensor:
         """Return the row of tensor `name` that belongs to a content hash, no copy. Raises: KeyError."""
         number, row = self._place[digest]

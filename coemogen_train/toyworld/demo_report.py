@@ -176,13 +176,12 @@ def _curves(history: Sequence[StepRecord]) -> tuple[Curve, ...]:
 
 def _validation_curves(records: Sequence[ValidationRecord]) -> tuple[Curve, ...]:
     """Both losses on held-out pictures, where they were measured."""
-    if not records:
-        return ()
-    steps = tuple(record.step for record in records)
-    return (
-        Curve("noise error, held-out pictures", steps, tuple(record.ldm for record in records)),
-        Curve("semantic loss, held-out pictures", steps, tuple(record.semantic for record in records)),
-    )
+    losses = {
+        "noise error, held-out pictures": [(record.step, record.ldm) for record in records],
+        "semantic loss, held-out pictures": [(record.step, record.semantic) for record in records],
+    }
+    known = {title: [(s, loss) for s, loss in line if loss is not None] for title, line in losses.items()}
+    return tuple(Curve(title, *map(tuple, zip(*line, strict=True))) for title, line in known.items() if line)
 
 
 def _settings(outcome: Outcome) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

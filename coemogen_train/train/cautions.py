@@ -30,11 +30,8 @@ def cautions_of(
             f"{shape.name} does not say what its U-Net predicts; {shape.prediction_type} is "
             "assumed. If its page says otherwise: --set prediction_type=v_prediction."
         )
-    unknown = [
-        name
-        for name in ("licence", "origin")
-        if not (getattr(config, name) if getattr(config, name) is not None else getattr(info, name))
-    ]
+    said = {name: getattr(config, name) for name in ("licence", "origin")}
+    unknown = [name for name, text in said.items() if not (getattr(info, name) if text is None else text)]
     if unknown:
         settings = " ".join(f"--set {name}=..." for name in unknown)
         told.append(

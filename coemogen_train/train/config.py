@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ FREE_ON_RESUME = {
     *("gaussian_covariance", "gaussian_components", "licence", "origin"),
     *("gradient_checkpointing", "memory_gib"),  # exchanges time for memory, and gives the same gradients
 }
+_PARTS_OF_A_BATCH = ("batch_size", "accumulate")
 # What a user may change on purpose between two parts of a run; told when it happens.
 CHANGEABLE_ON_RESUME = {"learning_rate", "weight_decay", "max_grad_norm"}
 
@@ -83,11 +85,11 @@ class TrainConfig(BaseModel):
     # The method. Where the paper is silent, the defaults are ours.
     semantic_loss: Literal["sequence", "pooled"] = "sequence"
     semantic_weight: float = Field(1.0, ge=0)
-    rank: Count = 4
+    rank: int = Field(4, ge=1, le=1024)
     alpha: float | None = Field(None, gt=0, description="None = rank, so that the scale is 1")
-    tokens: Count = Field(4, description="pseudo-words (descriptor tokens) per emotion")
-    visual_tokens: Count = 4
-    hidden: Count = 512
+    tokens: int = Field(4, ge=1, le=1024, description="pseudo-words (descriptor tokens) per emotion")
+    visual_tokens: int = Field(4, ge=1, le=1024)
+    hidden: int = Field(512, ge=1, le=65_536)
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     mapper_input: Literal["one_hot", "learned", "name"] = Field(
         "one_hot",
@@ -135,6 +137,8 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> TrainConfig:
         if not self.targets:
             raise ValueError("targets is empty: HiLoRA needs at least one kind of layer")
+        if self.init_mode == "add" and not (self.emotion_loras and self.polarity_loras):
+            raise ValueError('init_mode = "add" keeps the adapter\'s LoRAs: none can be left out')
         if self.init_mode == "add" and self.init is None:
             raise ValueError('init_mode = "add" adds emotions to an adapter: name it by init')
         if "{emotion}" not in self.preview_prompt:
@@ -146,7 +150,7 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     """Read a run's settings.
 
     Arguments:
-        path: a TOML file, the name of a preset (`toy`, `sd15`), or None for overrides alone. A file may build
+        path: a TOML file, the name of a preset (`8gb`), or None for overrides alone. A file may build
             on a preset by `preset = "toy"`.
         overrides: `key=value` pairs that win over the file; values are TOML (`0.1`, `true`, `["to_q"]`), bare
             text is text, `none` is None. `preset=toy` is allowed here too.
@@ -201,6 +205,9 @@ def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) ->
         ConfigError: settings that must not change on resumption, with both values.
     """
     now = config.model_dump(mode="json")
+    stored = dict(stored)
+    if all(key in stored for key in _PARTS_OF_A_BATCH) and _whole(stored) == _whole(now):
+        stored |= {key: now[key] for key in _PARTS_OF_A_BATCH}  # how it is divided changes no draw
     free = FREE_ON_RESUME - ({"steps"} if config.schedule == "cosine" else set())  # its end shapes its rates
     changed = {
         key: f"{key} was {stored[key]!r} and is now {now[key]!r}"
@@ -213,6 +220,11 @@ def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) ->
             f"choose a new --out (free to change: {', '.join(sorted(free | CHANGEABLE_ON_RESUME))})."
         )
     return list(changed.values())
+
+
+def _whole(table: Mapping[str, Any]) -> int:
+    """The effective batch of one process."""
+    return math.prod(int(table[key]) for key in _PARTS_OF_A_BATCH)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import __version__
 from ..adapter.file import Adapter, save_adapter
 from ..adapter.info import AdapterInfo, BaseInfo, GuidanceInfo, TextEncoderInfo, VisionInfo, check_no_paths
-from ..errors import ConfigError
+from ..errors import AdapterError, ConfigError
+from ..files import canonical_json
 from .setup import Run
 
 # Settings that say how an adapter came about; where things lay on the disk is nobody's business.
@@ -29,7 +31,7 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
         ConfigError: the licence or the origin is a path of this machine, which an adapter must not tell.
     """
     config, base, hilora = run.config, run.base, run.objective.hilora
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json") | {"gaussian_covariance": run.covariance}
     projection = getattr(base.text_encoder, "text_projection", None)
     info = AdapterInfo(
         taxonomy=run.taxonomy,
@@ -59,13 +61,14 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
             **_went_on_from(run),
         },
         data=_data_summary(run),
-        licence=_both(run, "licence"),
-        origin=_both(run, "origin"),
+        licence=run.start.terms(config, "licence")[0],
+        origin=run.start.terms(config, "origin")[0],
     )
     try:
         check_no_paths(info.to_dict(), "the adapter's description")
-    except ValueError as error:
-        raise ConfigError(f"{error} Say it otherwise with --set licence=... or --set origin=...") from None
+        AdapterInfo.from_dict(json.loads(canonical_json(info.to_dict())))  # as its readers will
+    except (ValueError, AdapterError) as error:
+        raise ConfigError(f"the adapter could not say of itself what it must: {error}") from None
     return info
 
 
@@ -92,14 +95,6 @@ def _data_summary(run: Run) -> dict[str, Any]:
         "held_out_for_validation": len(start.held_out),
         "per_emotion": {name: per_emotion[name] or known.get(name, 0) for name in run.taxonomy.names},
     }
-
-
-def _both(run: Run, field: Literal["licence", "origin"]) -> str:
-    """Give the licence or origin, of the pictures and, where it differs, of the adapter at the start."""
-    said = getattr(run.config, field)
-    own = str(getattr(run.training_set.info, field) if said is None else said)
-    earlier = str(getattr(run.start.source.info, field)) if run.start.source else ""
-    return "; ".join(dict.fromkeys(part for part in (earlier, own) if part))
 
 
 def make_adapter(run: Run, steps: int) -> Adapter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from ..base.generate import setting_warnings
 from ..base.load import load_base
 from ..base.prediction import measured_prediction_type
-from ..data.images import load_rgb
+from ..data.images import ImageProblem, load_rgb
 from ..data.pixels import square, to_pixels
 from ..errors import ConfigError
 from .config import TrainConfig
@@ -70,7 +71,12 @@ def set_precision(base: BaseModel, precision: str, device: torch.device, checkpo
 
 def _prove_prediction_type(base: BaseModel, config: TrainConfig, samples: list[Sample]) -> None:
     """Compare what the U-Net is said to predict with what it predicts: nothing else would tell for hours."""
-    pictures = [square(load_rgb(sample.image), config.resolution) for sample in samples[:_PROVING_PICTURES]]
+    pictures = []
+    for sample in samples[:_PROVING_PICTURES]:
+        with suppress(ImageProblem):  # gone, but cached: whatever else is wrong with it is told there
+            pictures.append(square(load_rgb(sample.image), config.resolution))
+    if not pictures:
+        return
     mean, _ = base.encode_latents(to_pixels(pictures))
     measured = measured_prediction_type(base, mean)
     if measured is None or measured == base.prediction_type:

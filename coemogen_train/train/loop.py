@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UserError
 from .config import TrainConfig
 from .control import Control, TrainingInterrupted
 from .finish import make_info, write_adapter
 from .folder_lock import run_lock
 from .history import History, StepReading, read_history
+from .memory import memory_cure
 from .optimiser import gradient_norm, learning_rate_at, scale_gradients
 from .plan import make_plan
 from .previews import Previews
@@ -27,6 +28,7 @@ from .setup import Run, make_accelerator, prepare_run, run_folders
 from .start import begin
 from .trackers import Trackers, open_trackers
 from .validation import Validation
+from .wishes import Wishes, agreed
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> R
     """
     started = time.monotonic()
     accelerator = make_accelerator()
-    start = begin(config, resume, accelerator.device.type)
+    start = begin(config, resume, accelerator.device.type, accelerator.num_processes)
     plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
     with run_lock(config.out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
@@ -113,17 +115,17 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
     validation, sheets = Validation(run, config.out if main else None), Previews(previews, run)
     pauses = {"save": config.save_every, "validate": config.validate_every, "preview": config.preview_every}
     with ExitStack() as stack:
-        control = stack.enter_context(Control(config.out))
+        wishes = Wishes(run.accelerator, stack.enter_context(Control(config.out)), done)
         # Before the bar: a tracker may print, and ask for a login.
         trackers = stack.enter_context(open_trackers(config, main, config.out, done))
         bar = stack.enter_context(TrainingProgress(config.steps, done, progress and main, pauses))
-        if _due(done, config.validate_every) and not _agreed(run, done in validation.steps):
+        if _validation_due(config, done) and not agreed(run.accelerator, done in validation.steps):
             _validate(run, validation, bar, trackers, done)
         while done < config.steps:
             with _memory_told(run):
                 history.add(optimise(run, done))
             done += 1
-            due = _after(run, done, control)
+            due = _after(run, done, wishes)
             if due.read:
                 records = history.read()
                 bar.update(records[-1])
@@ -152,13 +154,13 @@ def _validate(run: Run, validation: Validation, bar: TrainingProgress, trackers:
         trackers.log(done, record.values())
 
 
-def _after(run: Run, done: int, control: Control) -> Due:
+def _after(run: Run, done: int, wishes: Wishes) -> Due:
     """Say what is due after `done` steps; several processes agree on what people ask for."""
     config, last = run.config, done == run.config.steps
     looks = last or _due(done, config.log_every)
-    stop, save = _asked(run, control, looks)
+    stop, save = wishes.after(done, looks)
     regular = last or stop or save or _due(done, config.save_every)
-    validate = _due(done, config.validate_every) or (last and config.validate_every > 0)
+    validate = _validation_due(config, done)
     preview = _due(done, config.preview_every)
     return Due(
         read=looks or regular or validate or preview,
@@ -170,27 +172,19 @@ def _after(run: Run, done: int, control: Control) -> Due:
     )
 
 
-def _asked(run: Run, control: Control, looks: bool) -> tuple[bool, bool]:
-    """Give (stop, save) as people wish; several processes ask each other, where they all look."""
-    if looks:
-        control.poll()
-    if run.accelerator.num_processes > 1 and not looks:
-        return False, False
-    stop, save = control.stop_requested, control.take_save()
-    return _agreed(run, stop), _agreed(run, save)
-
-
-def _agreed(run: Run, wish: bool) -> bool:
-    """Whether any of the processes says so; all must ask at the same time."""
-    if run.accelerator.num_processes == 1:
-        return wish
-    return bool(run.accelerator.reduce(torch.tensor(float(wish), device=run.device), "sum") > 0)
+def _validation_due(config: TrainConfig, done: int) -> bool:
+    """Whether the held-out losses are measured after `done` steps: every so often, and at the end."""
+    return _due(done, config.validate_every) or (done == config.steps and config.validate_every > 0)
 
 
 def _snapshot(run: Run, done: int) -> None:
-    """Write the adapter as it is now, for whoever wants to try it while training goes on."""
-    if run.accelerator.is_main_process:
+    """Write the adapter as it is now, for whoever wants to try it; a failure here ends nothing."""
+    if not run.accelerator.is_main_process:
+        return
+    try:
         write_adapter(run, run.config.out / "adapters" / f"step-{done:08d}.safetensors", done)
+    except (OSError, UserError) as error:
+        logger.warning("the adapter of step %d was not written (%s); training goes on", done, error)
 
 
 @contextmanager
@@ -200,11 +194,9 @@ def _memory_told(run: Run) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         config = run.config
-        half = f"--set batch_size={config.batch_size // 2} --set accumulate={config.accumulate * 2}"
-        cures = ["--set gradient_checkpointing=true", *([half] if config.batch_size > 1 else [])]
         raise ConfigError(
             f"the GPU has not enough memory for batch_size {config.batch_size} at {config.resolution} px: "
-            f"try {' or '.join(cures)} or a smaller resolution; what was saved is kept."
+            f"{memory_cure(config)}; what was saved is kept, and --resume goes on."
         ) from None
 
 

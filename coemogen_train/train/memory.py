@@ -13,6 +13,7 @@ from .disk import readable_size
 from .rehearsal import MetaModels, Rehearsal
 
 _GIB = 2**30
+_USABLE = 0.94
 _SINGLE = 4  # bytes
 # What a CUDA context with its libraries takes before the first tensor.
 _CUDA_CONTEXT = round(0.6 * _GIB)
@@ -96,11 +97,15 @@ def estimate_memory(
 
 def available_memory(config: TrainConfig, device: torch.device) -> tuple[int, str]:
     """Give (bytes that a run may use, where this is known from): the settings, the GPU, or the machine."""
-    if config.memory_gib is not None:
-        return round(config.memory_gib * _GIB), "memory_gib of the settings"
+    stated = None if config.memory_gib is None else round(config.memory_gib * _GIB)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return int(properties.total_memory), properties.name
+        # A desktop and the allocator's losses want their share.
+        there = int(_USABLE * properties.total_memory)
+        if stated is None or there < stated:
+            return there, properties.name
+    if stated is not None:
+        return stated, "memory_gib of the settings"
     import psutil
 
     return int(psutil.virtual_memory().total), "this machine's memory"
@@ -126,16 +131,18 @@ def memory_caution(config: TrainConfig, needed: int, available: int) -> str | No
     """Say what to do where a run will hardly fit, or None."""
     if needed <= available:
         return None
-    cure = "take a smaller resolution"
-    if config.batch_size > 1:
-        smaller = config.batch_size // 2
-        cure = (
-            f"--set batch_size={smaller} --set accumulate={config.accumulate * config.batch_size // smaller}"
-        )
-        cure += " gives nearly the same effective batch with less"
-    elif not config.gradient_checkpointing:
-        cure = "--set gradient_checkpointing=true needs less"
-    return f"A step needs about {readable_size(needed)}, and there are {readable_size(available)}: {cure}."
+    told = f"A step needs about {readable_size(needed)}, and there are {readable_size(available)}"
+    return f"{told}: {memory_cure(config)}."
+
+
+def memory_cure(config: TrainConfig) -> str:
+    """Say what needs less memory, the gentlest first: a clause."""
+    cures = [] if config.gradient_checkpointing is True else ["--set gradient_checkpointing=true"]
+    whole = config.batch_size * config.accumulate
+    if smaller := [size for size in range(1, config.batch_size) if whole % size == 0]:
+        size = smaller[-1]
+        cures.append(f"--set batch_size={size} --set accumulate={whole // size}, which gives the same batch")
+    return f"try {', or '.join([*cures, 'a smaller resolution'])}"
 
 
 def _overhead(activations: int, device_type: str) -> int:

@@ -80,7 +80,7 @@ def make_plan(
     likely = start.source.info.vision.width if start.source else _USUAL_VISION_WIDTH
     vision_width = read_vision_width(config.vision) or likely
     models = MetaModels.build(config, start.shape, start.taxonomy, vision_width)
-    if start.source is not None:
+    if start.source is not None and start.shape.assumed is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied to where there is no memory
             carry_over(start.source, models.embedder, models.hilora, start.taxonomy)
@@ -100,8 +100,8 @@ def make_plan(
         time = _time(
             config, start, device, step, encoding, work, vision_width, processes, memory.checkpointing
         )
-    licence, licence_from = _said(config.licence, start.training_set.info.licence)
-    origin, origin_from = _said(config.origin, start.training_set.info.origin)
+    licence, licence_from = start.terms(config, "licence")
+    origin, origin_from = start.terms(config, "origin")
     return Plan(
         set=str(config.set),
         out=str(config.out),
@@ -120,13 +120,6 @@ def make_plan(
         init=plan_init(config, start),
         warnings=tuple(told),
     )
-
-
-def _said(setting: str | None, of_set: str) -> tuple[str, str]:
-    """Give (what stands, who says so) of a licence or an origin; settings win."""
-    if setting is not None:
-        return setting, "the settings"
-    return of_set, "the set" if of_set else "nobody"
 
 
 def _memory(

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..adapter.info import check_no_paths, check_text
 from ..data.report import printable
 from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
-from ..errors import ConfigError, DataError, TaxonomyError
+from ..errors import AdapterError, ConfigError, DataError, TaxonomyError
 from .cautions import cautions_of
 from .config import TrainConfig
 from .disk import CacheStock, cache_stock, nearest_existing
@@ -69,6 +70,7 @@ def check_run(
         ConfigError, DataError: the first mistake, one sentence with the file's name and what to do.
     """
     check_folder(config.out, resume)
+    check_told(config, training_set)
     check_trackers(config.log_with)
     check_precision(config.precision, device)
     check_resolution(config.resolution, base_shape)
@@ -81,7 +83,7 @@ def check_run(
     check_variety(training_set, samples)
     validation = validation_samples(training_set, taxonomy, config)
     stock = cache_stock(training_set.cache_folder, config.resolution // base_shape.vae_factor, config.flip)
-    check_pictures(training_set, [*samples, *validation], stock)
+    check_pictures(training_set, validation, stock)
     warnings = cautions_of(config, base_shape, training_set, samples, validation, going_on=source is not None)
     return Checked(taxonomy, samples, validation, stock, warnings)
 
@@ -191,6 +193,22 @@ def check_labels(training_set: TrainingSet) -> None:
         )
 
 
+def check_told(config: TrainConfig, training_set: TrainingSet) -> None:
+    """Refuse a licence or an origin that an adapter cannot carry.
+
+    Raises:
+        ConfigError: a path of this machine, or characters that do not print.
+    """
+    for name in ("licence", "origin"):
+        said = getattr(config, name)
+        text = getattr(training_set.info, name) if said is None else said
+        try:
+            check_no_paths(text, name)
+            check_text(text, name)
+        except (ValueError, AdapterError) as error:
+            raise ConfigError(f"{str(error).rstrip('.')}: say it otherwise with --set {name}=...") from None
+
+
 def check_variety(training_set: TrainingSet, samples: Sequence[Sample]) -> None:
     """Refuse a set in which no emotion has two pictures: its clusters could not be fitted at the end.
 
@@ -204,13 +222,23 @@ def check_variety(training_set: TrainingSet, samples: Sequence[Sample]) -> None:
         )
 
 
-def check_pictures(training_set: TrainingSet, samples: Sequence[Sample], stock: CacheStock) -> None:
+def check_pictures(training_set: TrainingSet, held_out: Sequence[Sample], stock: CacheStock) -> None:
     """Refuse a set whose pictures are not where it says, unless the cache holds all that is needed of them.
+
+    The cache looks at every picture of the set, for its CLIP features, and for latents at the training split,
+    whatever the filter says, and at what is held out.
 
     Raises:
         DataError: how many are missing, and the first of them.
     """
-    needed = {str(sample.image) for sample in samples if not stock.holds(sample.sha256)}
+    samples = training_set.samples()
+    latents = {sample.id for sample in held_out}
+    needed = {
+        str(sample.image)
+        for sample in samples
+        if sample.sha256 not in stock.embeds
+        or ((sample.split == "train" or sample.id in latents) and sample.sha256 not in stock.latents)
+    }
     missing = sorted(missing_files(needed))
     if missing:
         names = ", ".join(printable(name, None) for name in missing[:_EXAMPLES])
@@ -256,6 +284,11 @@ def check_precision(precision: str, device: str) -> None:
     """
     if precision == "fp16" and device == "cpu":
         raise ConfigError("precision fp16 needs a GPU; on the CPU take fp32 or bf16.")
+    if precision == "bf16" and device == "cuda":
+        import torch
+
+        if torch.cuda.get_device_capability() < (8, 0):
+            raise ConfigError("this GPU computes bf16 only by detours: take --set precision=fp16.")
 
 
 def check_resolution(resolution: int, base_shape: BaseShape) -> None:
@@ -281,7 +314,7 @@ def check_source(
     Raises:
         ConfigError: what differs, with both sides.
     """
-    if (
+    if base_shape.assumed is None and (
         source.base.architecture != base_shape.architecture
         or source.text_encoders[0].width != base_shape.width
     ):

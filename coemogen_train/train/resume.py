@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..errors import ConfigError
 from ..files import atomic_write_text, canonical_json
 from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
 from .config import check_resume
@@ -20,7 +19,6 @@ def take_up(run: Run, resume: bool) -> tuple[int, int]:
     """Make the run's folder and restore the newest checkpoint; gives (steps done, bad steps in a row).
 
     Raises:
-        ConfigError: the run was begun with other settings, pictures or processes.
         DataError: every checkpoint is damaged.
     """
     out, main = run.config.out, run.accelerator.is_main_process
@@ -61,11 +59,6 @@ def _restore(run: Run, found: Checkpoint, where: Path) -> None:
     """Take up what `start.begin` has found to be of this very run."""
     for change in check_resume(found.state["settings"], run.config, where):
         logger.warning("from step %d on %s", found.step, change)
-    if found.state["processes"] != run.accelerator.num_processes:
-        raise ConfigError(
-            f"{where}: the run was begun with {found.state['processes']} processes and cannot go on with "
-            f"{run.accelerator.num_processes}: launch it as before."
-        )
     run.objective.load_state_dict(found.tensors["trainable"])
     run.optimiser.load_state_dict(found.tensors["optimiser"])
     run.loss_scale.load_state_dict(found.tensors["loss_scale"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from ..adapter.carry import joined_gaussians
@@ -69,11 +69,17 @@ class Run:
             self.embeds,
             self.labels - first,
             self.taxonomy.num_emotions - first,
-            carried.gaussians.covariance if carried else config.gaussian_covariance,
+            self.covariance,
             config.gaussian_components,
             seed=config.seed,
         )
         return joined_gaussians(carried.gaussians, fitted) if carried else fitted
+
+    @property
+    def covariance(self) -> Literal["full", "diagonal"]:
+        """The clusters' form: that of the adapter to which emotions are added, where there is one."""
+        carried = self.start.carried
+        return carried.gaussians.covariance if carried else self.config.gaussian_covariance
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -96,12 +102,14 @@ class Run:
 
 def make_accelerator() -> Accelerator:
     """Make accelerate's view of the devices."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     # Precision is ours (`Run.autocast`, `LossScale`): accelerate's scaler asks the device before every step.
-    return Accelerator(
-        mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
-    )
+    # The others wait while one process caches a large set or fits its clusters: for longer than the ten
+    # minutes after which they would take it for dead.
+    waiting = InitProcessGroupKwargs(timeout=timedelta(days=2))
+    buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision="no", kwargs_handlers=[buffers, waiting])
 
 
 def prepare_run(
@@ -127,10 +135,8 @@ def prepare_run(
     clip = load_vision(config.vision, accelerator.device)
     start.check_vision(clip)
     shown = progress and accelerator.is_main_process
-    training_set.cache_folder.mkdir(parents=True, exist_ok=True)
-    # One process builds, the others find it built; another run on the same set waits for its turn.
-    turn = FileLock(training_set.cache_folder / ".lock")
-    with accelerator.main_process_first(), stage_progress(shown) as stage, turn:
+    # One process builds, the others find it built.
+    with accelerator.main_process_first(), stage_progress(shown) as stage:
         cache = build_cache(
             training_set,
             base,

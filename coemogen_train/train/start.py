@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from PIL import Image
@@ -76,6 +76,23 @@ class Start:
             told.append(self.source_sha256)
         return hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
 
+    def terms(self, config: TrainConfig, field: Literal["licence", "origin"]) -> tuple[str, str]:
+        """Give the licence or the origin that the adapter will carry, and who says so ("nobody" for "").
+
+        Of the pictures, as the settings or else the set say it; and before it, where it differs, that of the
+        adapter at the start.
+        """
+        said = getattr(config, field)
+        who = {"the settings" if said is not None else "the set": said}
+        if said is None:
+            who["the set"] = getattr(self.training_set.info, field)
+        if self.source is not None:
+            who = {"the adapter at the start": getattr(self.source.info, field), **who}
+        known = {name: str(text) for name, text in who.items() if text}
+        if not known:
+            return "", "nobody"
+        return "; ".join(dict.fromkeys(known.values())), " and ".join(known)
+
     def check_vision(self, clip: ClipEncoder) -> None:
         """Refuse an image encoder whose embeddings the adapter at the start cannot read.
 
@@ -92,11 +109,12 @@ class Start:
             )
 
 
-def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Start:
+def begin(config: TrainConfig, resume: bool = False, device: str = "cpu", processes: int = 1) -> Start:
     """Read what the settings name, but for the weights of the base, and find what is wrong with it.
 
     Arguments:
         resume: whether `config.out` may hold a run. device: the type of device to train on.
+        processes: that train together.
 
     Raises:
         UserError: whatever is missing or does not fit, in one sentence.
@@ -126,7 +144,7 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu") -> Sta
         carried=carried,
     )
     if resume:
-        _check_same_run(config, start)
+        _check_same_run(config, start, processes)
     return start
 
 
@@ -183,8 +201,8 @@ def build_objective(
     ).to(base.device)
 
 
-def _check_same_run(config: TrainConfig, start: Start) -> None:
-    """Refuse to resume a run that was begun with other settings or pictures, before anything is loaded."""
+def _check_same_run(config: TrainConfig, start: Start, processes: int) -> None:
+    """Refuse to resume a run that was begun otherwise, before anything is loaded."""
     where = config.out / "checkpoints"
     state = read_newest_state(where)
     if state is None:
@@ -194,6 +212,11 @@ def _check_same_run(config: TrainConfig, start: Start) -> None:
         raise ConfigError(
             f"{where}: the training set {config.set} (or the adapter to go on from) is no longer the one "
             "this run was begun with; choose a new --out."
+        )
+    if state["processes"] != processes:
+        raise ConfigError(
+            f"{where}: the run was begun with {state['processes']} processes and cannot go on with "
+            f"{processes}: launch it as before."
         )
 
 

@@ -7,7 +7,9 @@ figures of two steps, two settings or two seeds differ by what was learned, not 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ from .batches import TrainingItem
 if TYPE_CHECKING:
     from .setup import Run
 
+logger = logging.getLogger(__name__)
+
 # Middles of equal parts of the schedule; one more changes the mean by less than it costs.
 TIMESTEPS = 4
 VALIDATION_FILE = "validation.jsonl"
@@ -28,10 +32,13 @@ VALIDATION_FILE = "validation.jsonl"
 
 @dataclass(frozen=True)
 class EmotionLoss:
-    """Means over an emotion's held-out pictures and all timesteps."""
+    """Means over an emotion's held-out pictures and all timesteps.
 
-    ldm: float
-    semantic: float
+    None: not finite; for `semantic` also where pictures have no captions to compare with.
+    """
+
+    ldm: float | None
+    semantic: float | None
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,13 @@ class ValidationRecord:
     """One line of `validation.jsonl`, after `step` steps; ldm and semantic are means over the emotions."""
 
     step: int
-    ldm: float
-    semantic: float
+    ldm: float | None
+    semantic: float | None
     emotions: dict[str, EmotionLoss]
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, float | None]:
         """Give the figures by the names under which trackers show them."""
-        named = {"validation/ldm": self.ldm, "validation/semantic": self.semantic}
+        named: dict[str, float | None] = {"validation/ldm": self.ldm, "validation/semantic": self.semantic}
         for name, loss in self.emotions.items():
             named |= {f"validation/{name}/ldm": loss.ldm, f"validation/{name}/semantic": loss.semantic}
         return named
@@ -84,15 +91,21 @@ class Validation:
         if run.accelerator.num_processes > 1:
             sums = run.accelerator.reduce(sums, "sum")
         ldm, semantic, count = sums.double().cpu().unbind(1)
+        captioned = all(item.caption for item in held_out.items)
         emotions = {
-            name: EmotionLoss(float(ldm[number] / count[number]), float(semantic[number] / count[number]))
+            name: EmotionLoss(
+                _finite(ldm[number] / count[number]),
+                _finite(semantic[number] / count[number]) if captioned else None,
+            )
             for number, name in enumerate(run.taxonomy.names)
             if count[number]
         }
+        if strange := [name for name, loss in emotions.items() if loss.ldm is None]:
+            logger.warning("the validation loss after step %d is not finite: %s", step, ", ".join(strange))
         record = ValidationRecord(
             step,
-            sum(loss.ldm for loss in emotions.values()) / len(emotions),
-            sum(loss.semantic for loss in emotions.values()) / len(emotions),
+            _mean(loss.ldm for loss in emotions.values()),
+            _mean(loss.semantic for loss in emotions.values()),
             emotions,
         )
         self.records.append(record)
@@ -120,7 +133,10 @@ class Validation:
             ).to(run.device)
             with run.autocast():
                 ldm, semantic = run.objective.evaluate(batch, captioned)
-            sums += batch.emotion.T @ torch.stack([ldm, semantic, torch.ones_like(ldm)], dim=1)
+            losses = torch.stack([ldm, semantic, torch.ones_like(ldm)], dim=1)
+            # Chosen, not multiplied by 0: what is not finite would spread to every emotion.
+            own = batch.emotion.T[:, :, None] > 0  # [E, B, 1]
+            sums += torch.where(own, losses, 0.0).sum(dim=1)
         return sums
 
 
@@ -142,6 +158,16 @@ def cut_validation(file: Path, step: int) -> None:
     kept = [record for record in read_validation(file) if record.step <= step]
     if kept or file.exists():
         atomic_write_text(file, "".join(canonical_json(asdict(record)) + "\n" for record in kept))
+
+
+def _finite(value: Tensor) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are there."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _timesteps(num_timesteps: int) -> Sequence[int]:

@@ -45,6 +45,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path):
         ("targets=[]", "targets is empty"),
         ("preview_prompt=a street", "preview_prompt"),
         ("init_mode=add", "name it by init"),
+        ("rank=2000", "rank"),
         ('log_with=["tensorbord"]', "log_with"),
         ("clip_skip=0", "clip_skip"),
         ("steps", "key=value"),
@@ -75,6 +76,13 @@ def test_resume_lets_the_rate_change_and_tells_it(tmp_path: Path):
     stored = load_config("toy", PLACES).model_dump(mode="json")
     told = check_resume(stored, load_config("toy", [*PLACES, "learning_rate=1e-4"]), tmp_path)
     assert told == ["learning_rate was 0.001 and is now 0.0001"]
+
+
+def test_resume_lets_a_batch_be_divided_otherwise_and_not_be_another(tmp_path: Path):
+    stored = load_config("8gb", PLACES).model_dump(mode="json")
+    assert check_resume(stored, load_config("8gb", [*PLACES, "batch_size=2", "accumulate=8"]), tmp_path) == []
+    with pytest.raises(ConfigError, match="batch_size was 4 and is now 2"):
+        check_resume(stored, load_config("8gb", [*PLACES, "batch_size=2"]), tmp_path)
 
 
 def test_resume_keeps_the_length_of_a_run_whose_rate_falls_towards_its_end(tmp_path: Path):

@@ -12,7 +12,7 @@ from coemogen_train.emotions import Emotion, Taxonomy
 from coemogen_train.errors import AdapterError, ConfigError, DataError
 from coemogen_train.train import loop
 from coemogen_train.train.config import make_config
-from tests.train.test_loop import quiet_train, saved
+from tests.train.test_loop import assert_same, quiet_train, saved
 
 
 @pytest.fixture()
@@ -143,6 +143,12 @@ def test_adding_can_be_resumed_and_only_from_the_same_adapter(settings, adapter,
     added(settings, adapter, second_set, steps=3, **stopped)
     config = settings | {"set": str(second_set), "init": str(adapter), "init_mode": "add"} | stopped
     resumed = quiet_train(config, resume=True)
+    # From the inside out, so that a difference shows where it begins.
+    assert resumed.skipped == straight.skipped == 0
+    assert_same(saved(tmp_path / "straight", 3), saved(tmp_path / "stopped", 3))
+    assert resumed.history.read_bytes() == straight.history.read_bytes()
+    assert_same(saved(tmp_path / "straight", 6), saved(tmp_path / "stopped", 6))
+    assert_same(load_file(str(straight.adapter)), load_file(str(resumed.adapter)))
     assert resumed.adapter.read_bytes() == straight.adapter.read_bytes()
     other = quiet_train(settings, out=str(tmp_path / "other"), seed=5).adapter
     with pytest.raises(ConfigError, match="adapter to go on from"):

@@ -79,7 +79,7 @@ def test_a_missing_picture_is_counted_and_named(told, own_set, tmp_path):
     (tmp_path / "source" / "calm2.png").unlink()
     (tmp_path / "source" / "joy0.png").unlink()
     sentence = told(set=str(own_set))
-    assert "2 of 18 pictures" in sentence and "calm2.png" in sentence
+    assert "2 of 24 pictures" in sentence and "calm2.png" in sentence
 
 
 def test_an_emotion_outside_the_taxonomy(told, own_set):
@@ -161,6 +161,16 @@ def test_a_folder_that_holds_a_run_and_one_resumed_with_other_settings(told, set
     assert "--resume" in told(steps=1)
     assert "rank was 2 and is now 3" in (sentence := told("--resume", rank=3))
     assert "free to change: " in sentence and "learning_rate" in sentence and "preview_every" in sentence
+
+
+def test_a_licence_that_an_adapter_cannot_carry(told):
+    assert "printable" in (sentence := told(licence="CC\u00a0BY")) and "--set licence=" in sentence
+    assert "path" in told(origin="/home/anna/pictures")
+
+
+def test_adding_leaves_out_none_of_the_loras(told, tmp_path):
+    sentence = told(init=str(tmp_path / "a.safetensors"), init_mode="add", polarity_loras=False)
+    assert "none can be left out" in sentence
 
 
 def test_a_disk_that_is_too_small(told, monkeypatch):

@@ -119,6 +119,33 @@ def test_pictures_are_chosen_by_content_and_limited_per_emotion(settings):
     assert begin(make_config(settings)).held_out == []
 
 
+def test_a_loss_that_is_not_finite_is_written_as_none_and_ends_nothing(settings, monkeypatch, caplog):
+    from coemogen_train.train.objective import CoEmoGenObjective
+
+    real = CoEmoGenObjective.evaluate
+
+    def evaluate(self, batch, captioned=True):
+        ldm, semantic = real(self, batch, captioned)
+        return torch.where(batch.emotion[:, 1] > 0, ldm.new_tensor(float("nan")), ldm), semantic
+
+    monkeypatch.setattr(CoEmoGenObjective, "evaluate", evaluate)
+    quiet_train(settings, validate_every=3, steps=3)
+    last = records(settings)[-1]
+    assert last.emotions["joy"].ldm is None and last.emotions["calm"].ldm is not None
+    assert last.ldm == pytest.approx((last.emotions["calm"].ldm + last.emotions["storm"].ldm) / 2)
+    assert "not finite: joy" in caplog.text
+
+
+def test_a_run_that_was_killed_before_its_last_validation_makes_up_for_it(settings, monkeypatch):
+    watched = settings | {"validate_every": 4}
+    monkeypatch.setattr(Validation, "measure", lambda self, step: 1 / 0 if step == 6 else None)
+    with pytest.raises(ZeroDivisionError):
+        quiet_train(watched)
+    monkeypatch.undo()
+    quiet_train(watched, resume=True)
+    assert [record.step for record in records(watched)] == [6]
+
+
 def test_half_a_line_of_a_killed_run_is_passed_over(tmp_path):
     file = tmp_path / "validation.jsonl"
     whole = {"step": 1, "ldm": 0.5, "semantic": 0.1, "emotions": {"awe": {"ldm": 0.5, "semantic": 0.1}}}
