@@ -23,7 +23,7 @@ Told = Callable[..., str]
 
 
 @pytest.fixture()
-def told(settings, capsys, monkeypatch) -> Told:
+def told(settings, capsys, monkeypatch, pytestconfig) -> Told:
     """Run `train` with some settings changed, dry and for real; gives the sentence that both print."""
 
     def tell(*extra: str, dry: bool = True, **changes: object) -> str:
@@ -45,8 +45,9 @@ def told(settings, capsys, monkeypatch) -> Told:
         assert len(sentences) == 1
         sentence = sentences.pop().removeprefix("coemogen_train: ")
         assert sentence.endswith((".", "?")) and "Traceback" not in sentence
-        with capsys.disabled():
-            print(f"\n    {sentence}", end="")
+        if pytestconfig.getoption("capture") == "no":
+            with capsys.disabled():
+                print(f"\n    {sentence}", end="")
         return sentence
 
     return tell
