@@ -165,6 +165,28 @@ def test_a_signal_finishes_the_step_and_saves(settings, monkeypatch, number):
     assert quiet_train(settings, resume=True).steps == 6
 
 
+def test_a_save_file_saves_and_writes_the_adapter_and_training_goes_on(settings, monkeypatch, tmp_path):
+    from coemogen_train.adapter.file import load_adapter
+
+    real = loop.optimise
+
+    def wished(run, step):
+        if step == 3:
+            (run.config.out / "save").touch()
+        return real(run, step)
+
+    monkeypatch.setattr(loop, "optimise", wished)
+    result = quiet_train(settings, log_every=1, save_every=0, keep_checkpoints=9)
+    saves = [folder.name for folder in sorted((Path(settings["out"]) / "checkpoints").iterdir())]
+    assert saves == ["step-00000004", "step-00000006"] and result.steps == 6
+    written = load_adapter(Path(settings["out"]) / "adapters" / "step-00000004.safetensors")
+    assert written.info.training["steps"] == 4
+    monkeypatch.setattr(loop, "optimise", real)
+    assert (
+        quiet_train(settings, out=str(tmp_path / "other")).adapter.read_bytes() == result.adapter.read_bytes()
+    )
+
+
 def test_a_run_is_not_overwritten_and_not_resumed_as_another(settings):
     quiet_train(settings, steps=3)
     with pytest.raises(ConfigError, match="--resume"):
