@@ -42,6 +42,8 @@ class Adapter:
     """What is learned: the pseudo-words' makers, HiLoRA and the Gaussians, with what they say of themselves.
 
     probe: tensors of an optional emotion probe by name, each under "probe.".
+    checksum: SHA-256 of the content of the file that it was read from, by which two are told apart; empty
+        before it was ever saved.
     """
 
     info: AdapterInfo
@@ -49,6 +51,7 @@ class Adapter:
     hilora: HiLoRA
     gaussians: EmotionGaussians
     probe: dict[str, Tensor] = field(default_factory=dict)
+    checksum: str = ""
 
 
 def make_embedder(info: AdapterInfo, row_norm: float = 1.0) -> EmotionEmbedder:
@@ -102,6 +105,16 @@ def load_adapter(path: str | Path) -> Adapter:
     return _load(Path(path))[0]
 
 
+def read_adapter_info(path: str | Path) -> AdapterInfo:
+    """What an adapter says of itself, from its header alone: quick, whatever the size of the file.
+
+    Raises:
+        AdapterError: the header cannot be read, or is no adapter's. Damage in the tensors is not seen.
+    """
+    with _naming(Path(path)), _opened(Path(path)) as (stream, length):
+        return _read_info(read_header(stream, length))
+
+
 def describe_adapter(path: str | Path) -> dict[str, Any]:
     """What is in an adapter file, as plain JSON values, after the same checks as `load_adapter`.
 
@@ -130,13 +143,19 @@ def describe_adapter(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> tuple[Adapter, Header]:
-    with _naming(path):
-        try:
-            with path.open("rb") as stream:
-                return _read(stream, os.fstat(stream.fileno()).st_size)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise AdapterError(f"it cannot be read ({reason}); check the path and its permissions.") from None
+    with _naming(path), _opened(path) as (stream, length):
+        return _read(stream, length)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The file, open for reading, and its length."""
+    try:
+        with path.open("rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise AdapterError(f"it cannot be read ({reason}); check the path and its permissions.") from None
 
 
 def _read(stream: BinaryIO, length: int) -> tuple[Adapter, Header]:
@@ -144,7 +163,9 @@ def _read(stream: BinaryIO, length: int) -> tuple[Adapter, Header]:
     info = _read_info(header)
     _check_tensors(header, info)
     tensors = read_tensors(stream, header)
-    return _assemble(info, tensors), header
+    adapter = _assemble(info, tensors)
+    adapter.checksum = header.metadata[CHECKSUM_KEY]
+    return adapter, header
 
 
 def _read_info(header: Header) -> AdapterInfo:

@@ -128,6 +128,11 @@ class HiLoRA(nn.Module):
         groups = torch.cat([emotion * emotion_strength, polarity * polarity_strength], dim=1)
         return groups.repeat_interleave(self.rank, dim=1) * (self.alpha / self.rank)
 
+    @property
+    def gate_width(self) -> int:
+        """G * rank, the length of one sample's routing."""
+        return self.num_groups * self.rank
+
     def matrices(self, key: str) -> tuple[Tensor, Tensor]:
         """(down [G * rank, in], up [out, G * rank]) of the layer at module path `key`."""
         return self.down[_slot(key)], self.up[_slot(key)]
@@ -190,7 +195,7 @@ class AttachedHiLoRA:
     def route(self, gate: Tensor | None) -> None:
         """Set the gate [B, G * rank], or [1, G * rank] for all rows, of the next passes; None: bare base."""
         if gate is not None:
-            width = self.hilora.num_groups * self.hilora.rank
+            width = self.hilora.gate_width
             if gate.dim() != 2 or gate.shape[1] != width:
                 raise ValueError(
                     f"a gate is [batch, {width}], not {list(gate.shape)}: make it with HiLoRA.gate."

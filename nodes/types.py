@@ -1,0 +1,12 @@
+"""What travels between our nodes, by the names that ComfyUI shows on their wires."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+# coemogen_train.adapter.choice.EmotionChoice: the adapter, the mixture of every picture, two strengths.
+EmotionType = io.Custom("COEMOGEN_EMOTION")
+# A tensor [B, V], float32, on the CPU: a CLIP image embedding per picture.
+EmbedsType = io.Custom("COEMOGEN_EMBEDS")
+
+CATEGORY = "CoEmoGen"
