@@ -1,4 +1,4 @@
-"""The ComfyUI face: one file a node. It knows ComfyUI and holds no mathematics; that lives in coemogen_train."""
+"""The ComfyUI face, one file a node: it knows ComfyUI and holds no mathematics, which is coemogen_train's."""
 
 from __future__ import annotations
 

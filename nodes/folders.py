@@ -1,4 +1,4 @@
-"""Where users put their files: models/coemogen for adapters, models/coemogen_captioners for captioning models."""
+"""Where users put their files: models/coemogen for adapters, models/coemogen_captioners for captioners."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register_folders() -> None:
             os.makedirs(own, exist_ok=True)
         except OSError as error:  # a read-only installation; users' other folders serve as well
             logging.warning("CoEmoGen: %s cannot be made (%s)", own, error)
-    # A new folder lists every file until it is told its extensions; the list of paths may hold the user's own.
+    # A new folder lists every file until it is told its extensions; its list of paths may hold the user's.
     paths, _ = folder_paths.folder_names_and_paths[ADAPTERS]
     folder_paths.folder_names_and_paths[ADAPTERS] = (paths, {".safetensors"})
 

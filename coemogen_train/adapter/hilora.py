@@ -15,13 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
+
+if TYPE_CHECKING:
+    from .bank import HiLoRABank
 
 # The attention projections of a diffusers U-Net, self- and cross-attention alike (METHOD: the default).
 ATTENTION_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -39,13 +42,13 @@ def hilora_delta(x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
     Returns:
         [B, ..., out].
     """
-    hidden = F.linear(x, down.to(x.dtype))
+    hidden = F.linear(x, down.to(x))
     if gate.shape[0] not in (1, x.shape[0]):
         raise ValueError(
             f"{gate.shape[0]} rows are routed, but the batch has {x.shape[0]} rows: route each row."
         )
     hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *[1] * (x.dim() - 2), -1)
-    return F.linear(hidden, up.to(hidden.dtype))
+    return F.linear(hidden, up.to(hidden))
 
 
 class HiLoRA(nn.Module):
@@ -185,10 +188,19 @@ class AttachedHiLoRA:
 
     Nothing is added while no gate is set. A gate stays until the next `route`, so that the backward pass of
     a checkpointed forward, which runs the layers again, sees the same one: route only after `backward`.
+
+    Args:
+        hilora: a HiLoRA, or a `HiLoRABank` of several.
+        modules: the layers, by the module paths under which `hilora` knows them.
+        tiles: whether a layer may get k rows for each row of the gate, those of one picture side by side, as
+            patches make them that cut pictures into tiles.
     """
 
-    def __init__(self, hilora: HiLoRA, modules: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, hilora: HiLoRA | HiLoRABank, modules: Mapping[str, nn.Module], tiles: bool = False
+    ) -> None:
         self.hilora = hilora
+        self.tiles = tiles
         self.current_gate: Tensor | None = None
         self._hooks = [self._hook(key, module) for key, module in modules.items()]
 
@@ -223,6 +235,9 @@ class AttachedHiLoRA:
             if gate is None:
                 return output
             down, up = self.hilora.matrices(key)
+            rows = inputs[0].shape[0]
+            if self.tiles and rows % gate.shape[0] == 0:
+                gate = gate.repeat_interleave(rows // gate.shape[0], dim=0)
             return output + hilora_delta(inputs[0], down, up, gate).to(output.dtype)
 
         return module.register_forward_hook(add_delta)

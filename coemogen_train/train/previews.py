@@ -65,7 +65,7 @@ class Previews:
         attached = run.objective.attached
         seeds = noise_seeds(config.seed, len(rows))
         images = generate_images(
-            run.base, *conditions, seeds, settings, attached.hilora.gate(rows.to(run.device)), attached
+            run.base, *conditions, seeds, settings, run.objective.hilora.gate(rows.to(run.device)), attached
         )
         return contact_sheet(images, names, config.preview_columns)
 
