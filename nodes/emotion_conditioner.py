@@ -74,6 +74,7 @@ class EmotionConditioner(io.ComfyNode):
             outputs=[
                 io.Conditioning.Output(
                     "conditioning",
+                    display_name="conditioning",
                     tooltip="For the KSampler's positive: one row per picture. A larger batch repeats them.",
                 )
             ],

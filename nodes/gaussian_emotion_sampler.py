@@ -70,9 +70,14 @@ class GaussianEmotionSampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                EmbedsType.Output("embeds", tooltip="One scene per picture, for the Emotion Conditioner."),
+                EmbedsType.Output(
+                    "embeds",
+                    display_name="embeds",
+                    tooltip="One scene per picture, for the Emotion Conditioner.",
+                ),
                 io.Int.Output(
                     "count",
+                    display_name="count",
                     tooltip="How many pictures these are: connect it to batch_size of Empty Latent Image.",
                 ),
             ],

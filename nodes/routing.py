@@ -5,8 +5,8 @@ unconditional rows in one pass or in two, areas, tiles, context windows, several
 call the model once more. So the gates ride on the conditionings, and ComfyUI itself carries them:
 
     EmotionConditioner     writes its emotion's gates into the conditioning ("coemogen")
-    OUTER_SAMPLE           makes of them, or else of the loaders' own, a model conditioning for each cond, with
-                           a row per picture; ComfyUI repeats, slices and stacks it as it does the text
+    OUTER_SAMPLE           makes of them, or else of the loaders' own, a model conditioning of each cond:
+                           a row per picture, which ComfyUI repeats, slices and stacks as it does the text
     DIFFUSION_MODEL        takes it off again, and puts the bank beside the layers for the length of this pass
 
 Nothing stays on the model between two passes: there is nothing to undo.
