@@ -104,9 +104,9 @@ def check_clip(clip: Any, choice: EmotionChoice) -> None:
     parts = set(clip.tokenize(""))
     wanted = choice.adapter.info.text_encoders[0].width
     width = None
-    if parts == {_PART}:
-        encoder = clip.cond_stage_model.clip_l.transformer
-        width = encoder.get_input_embeddings().weight.shape[1]
+    encoder = getattr(clip.cond_stage_model, "clip_l", None)
+    if parts == {_PART} and encoder is not None:
+        width = encoder.transformer.get_input_embeddings().weight.shape[1]
     if width != wanted:
         there = f"is {width} wide" if width else f"has the parts {', '.join(sorted(parts))}"
         raise AdapterError(

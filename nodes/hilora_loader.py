@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from comfy_api.latest import io
 from torch import Tensor, tensor
 
@@ -110,7 +112,9 @@ class HiLoRALoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter: str) -> bool | str:
+    def validate_inputs(cls, adapter: str | None) -> bool | str:
+        if adapter is None:  # it comes over a wire, and is not known yet
+            return True
         try:
             adapter_files.check_header(adapter)
         except AdapterError as error:
@@ -118,8 +122,8 @@ class HiLoRALoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, adapter: str, **others: object) -> str:
-        return adapter_files.fingerprint(adapter)
+    def fingerprint_inputs(cls, adapter: str | None, **others: object) -> str | float:
+        return math.nan if adapter is None else adapter_files.fingerprint(adapter)  # NaN equals nothing
 
     @classmethod
     def execute(

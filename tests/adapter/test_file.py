@@ -18,11 +18,12 @@ from coemogen_train.adapter.file import (
     load_adapter,
     make_embedder,
     make_hilora,
+    read_adapter_info,
     save_adapter,
 )
 from coemogen_train.adapter.gaussians import EmotionGaussians
 from coemogen_train.adapter.info import AdapterInfo, BaseInfo, GuidanceInfo, TextEncoderInfo, VisionInfo
-from coemogen_train.emotions import Emotion, Taxonomy
+from coemogen_train.emotions import MIKELS, Emotion, Taxonomy
 from coemogen_train.errors import AdapterError
 
 TAXONOMY = Taxonomy(
@@ -478,3 +479,26 @@ def test_gaussian_weights_that_do_not_add_up(path):
     struct.pack_into("<f", data, header["gaussians.weights"]["data_offsets"][0], 0.9)
     write(path, header, data)
     refuses(path, "do not add up")
+
+
+def test_an_adapter_knows_the_checksum_of_its_file(tmp_path, make_adapter):
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(make_adapter(MIKELS), path)
+    assert load_adapter(path).checksum == describe_adapter(path)["sha256"]
+
+
+def test_the_header_alone_tells_what_an_adapter_is(tmp_path, make_adapter):
+    path = tmp_path / "adapter.safetensors"
+    adapter = make_adapter(MIKELS)
+    save_adapter(adapter, path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # damage in a tensor, which a header does not show
+    path.write_bytes(data)
+    assert read_adapter_info(path) == adapter.info
+    with pytest.raises(AdapterError, match="checksum"):
+        load_adapter(path)
+
+
+def test_a_header_that_cannot_be_read_names_the_file(tmp_path):
+    with pytest.raises(AdapterError, match=r"no\.safetensors: it cannot be read"):
+        read_adapter_info(tmp_path / "no.safetensors")
