@@ -29,3 +29,7 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A folder, table or image of training data that cannot be used."""
+
+
+class CaptionError(UserError):
+    """A captioning model, server or answer that cannot be used."""

@@ -41,7 +41,13 @@ ROOMS = (
 # The toy world is a guest of the trainer. It uses every room, and only these doors lead into it.
 TOY_DOORS = {("data", "toyworld.dataset"), ("cli", "toyworld.demo")}
 # Rooms that run inside ComfyUI, and what they may import at the top of a file.
-COMFY_ROOMS = {"errors": set(), "files": set(), "emotions": set(), "adapter": {"torch", "safetensors"}}
+COMFY_ROOMS = {
+    "errors": set(),
+    "files": set(),
+    "emotions": set(),
+    "adapter": {"torch", "safetensors"},
+    "captions": {"torch"},
+}
 
 
 @pytest.fixture(scope="module")
