@@ -1,0 +1,134 @@
+"""Nodes for tests alone: what goes through a graph is saved as it is, and loaded into one.
+
+Copied into `custom_nodes`, where ComfyUI loads it beside the pack under test. Files go to `output/probe/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import comfy.model_management
+import folder_paths
+import safetensors.torch
+import torch
+
+
+class Anything(str):
+    """A type that every wire fits."""
+
+    __slots__ = ()
+
+    def __ne__(self, other):
+        return False
+
+
+ANYTHING = Anything("*")
+
+
+class ProbeSave:
+    """Save a value: its tensors by path (`0.cond`, `0.pooled_output`, `samples`), the rest as metadata."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": (ANYTHING,), "name": ("STRING", {"default": "value"})}}
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "probe", "save", True, ()
+    INPUT_IS_LIST = True
+
+    def save(self, value, name):
+        tensors, plain = {}, {}
+        for index, item in enumerate(value):  # a wire carries one value, or a list of them
+            flatten(item, "" if len(value) == 1 else f"item{index}", tensors, plain)
+        folder = os.path.join(folder_paths.get_output_directory(), "probe")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"{name[0]}.safetensors")
+        safetensors.torch.save_file(tensors, path, {"plain": json.dumps(plain, default=str)})
+        return {"ui": {"probe": [path]}}
+
+
+class ProbeLoad:
+    """Load a file's tensor `tensor` as what a wire carries."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"path": ("STRING", {}), "tensor": ("STRING", {"default": "value"})}}
+
+    CATEGORY, FUNCTION = "probe", "load"
+    RETURN_TYPES = ("LATENT", "CONDITIONING", "COEMOGEN_EMBEDS", "IMAGE", "NOISE")
+
+    def load(self, path, tensor):
+        value = safetensors.torch.load_file(path)[tensor]
+        return {"samples": value}, [[value, {}]], value, value, GivenNoise(value)
+
+    @classmethod
+    def IS_CHANGED(cls, path, tensor):
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+
+
+class GivenNoise:
+    """Noise for SamplerCustomAdvanced that is not drawn but given."""
+
+    seed = 0
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def generate_noise(self, latent):
+        return self.noise
+
+
+class ProbeModel:
+    """Tell the state of a model's base once all is taken off it; `after` makes it wait for a sampler."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "name": ("STRING", {})}, "optional": {"after": (ANYTHING,)}}
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "probe", "tell", True, ()
+
+    def tell(self, model, name, after=None):
+        comfy.model_management.unload_all_models()
+        base = model.model.diffusion_model
+        digest = hashlib.sha256()
+        for key, tensor in sorted(base.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        changed = [path for path, module in base.named_modules() if "forward" in vars(module)]
+        hooks = [path for path, module in base.named_modules() if module._forward_hooks]
+        told = {
+            "weights": digest.hexdigest(),
+            "changed_forwards": changed,
+            "hooks": hooks,
+            "patches": {key: len(patches) for key, patches in model.patches.items()},
+        }
+        return ProbeSave().save([told], [name])
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")  # what is told is the present, not what was once computed
+
+
+def flatten(value, path, tensors, plain):
+    """Put the tensors of nested lists and dicts under their paths into `tensors`, all else into `plain`."""
+    if isinstance(value, torch.Tensor):
+        tensors[path or "value"] = value.detach().cpu().contiguous().clone()
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            flatten(part, f"{path}.{key}".lstrip("."), tensors, plain)
+    elif isinstance(value, list | tuple):
+        if len(value) == 2 and isinstance(value[0], torch.Tensor) and isinstance(value[1], dict):
+            value = {"cond": value[0], **value[1]}  # an entry of a CONDITIONING
+            flatten(value, path, tensors, plain)
+            return
+        for index, part in enumerate(value):
+            flatten(part, f"{path}.{index}".lstrip("."), tensors, plain)
+    elif hasattr(value, "image_embeds"):  # CLIP Vision's output
+        tensors[f"{path}.image_embeds".lstrip(".")] = value.image_embeds.detach().cpu().contiguous()
+    else:
+        plain[path or "value"] = value
+
+
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeSave, ProbeLoad, ProbeModel)}
