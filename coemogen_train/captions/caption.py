@@ -1,0 +1,139 @@
+"""One way in for every backend: a picture and its emotion become a caption, in a few attempts at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import CaptionError
+from .cleaning import FAULTS, CleanedAnswer, clean_answer
+from .prompt import PROMPT_VERSION, caption_prompt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# An answer that is asked for again is asked for a little more freely; without that it would be the same one.
+_WARMTH = 0.7
+# Larger pictures cost time, and most models scale them down anyway.
+MAX_SIDE = 1024
+_MAX_SEED = 2**31 - 1
+
+
+class CaptionStopped(Exception):
+    """The user stopped the captioning; no caption was made."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How an answer is drawn. temperature 0: the likeliest words; above: drawn by `seed`, below 2^31."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said. cut_off: it was stopped at `max_tokens`."""
+
+    text: str
+    cut_off: bool = False
+
+
+class Captioner(Protocol):
+    """A model that answers a request about a picture, wherever it runs."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, stored beside its captions."""
+
+    def answer(
+        self,
+        picture: Image.Image,
+        prompt: str,
+        wording: Wording,
+        should_stop: Callable[[], bool],
+        on_token: Callable[[int], None],
+    ) -> Answer:
+        """Answer once.
+
+        picture: RGB. should_stop: asked at every token, or every tenth of a second. on_token: told how many
+        tokens there are, where the backend knows.
+
+        Raises:
+            CaptionStopped: should_stop said so. CaptionError: no answer can be had.
+        """
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and how it came about.
+
+    text: one sentence, "" where no attempt gave any. faults: keys of FAULTS that it still has, () for a
+    caption that can be used. mended: what was taken off. attempts: how many answers were asked for.
+    """
+
+    text: str
+    faults: tuple[str, ...]
+    mended: tuple[str, ...]
+    attempts: int
+    prompt_version: str
+    model: str
+
+    def why(self) -> str:
+        """The faults as a sentence says them."""
+        return " and ".join(FAULTS[fault] for fault in self.faults)
+
+
+def write_caption(
+    captioner: Captioner,
+    picture: Image.Image,
+    emotion: str,
+    *,
+    wording: Wording = Wording(),
+    attempts: int = 3,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_token: Callable[[int], None] = lambda _count: None,
+) -> Caption:
+    """Caption a picture with its emotion as prior knowledge; a faulty answer is asked for again.
+
+    Args:
+        picture: any mode and size; it is made RGB and scaled down to MAX_SIDE.
+        emotion: words such as "awe" or "fear and awe".
+        wording: of the first attempt; the later ones have a temperature and seeds of their own.
+        attempts: at least 1.
+
+    Returns:
+        The first clean caption, else the best answer with its faults; its text is empty where there was none.
+
+    Raises:
+        CaptionStopped, CaptionError: as `Captioner.answer`.
+    """
+    if attempts < 1:
+        raise CaptionError(f"a caption cannot be written in {attempts} attempts: allow at least 1.")
+    prompt = caption_prompt(emotion)
+    shown = bounded_picture(picture)
+    tried: list[CleanedAnswer] = []
+    while len(tried) < attempts and not (tried and not tried[-1].faults):
+        answer = captioner.answer(shown, prompt, _wording_of(wording, len(tried)), should_stop, on_token)
+        tried.append(clean_answer(answer.text, emotion, answer.cut_off))
+    best = min(tried, key=lambda cleaned: cleaned.severity)
+    return Caption(best.text, best.faults, best.mended, len(tried), PROMPT_VERSION, captioner.model)
+
+
+def bounded_picture(picture: Image.Image, side: int = MAX_SIDE) -> Image.Image:
+    """The picture in RGB, its longer side at most `side` pixels; never made larger, never thinner than 1."""
+    shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+    longest = max(shown.size)
+    if longest <= side:
+        return shown
+    width, height = (max(1, round(length * side / longest)) for length in shown.size)
+    return shown.resize((width, height))
+
+
+def _wording_of(first: Wording, attempt: int) -> Wording:
+    if attempt == 0:
+        return first
+    seed = (first.seed * 1009 + attempt) % _MAX_SEED
+    return Wording(first.max_tokens, max(first.temperature, _WARMTH), seed)

@@ -1,0 +1,267 @@
+"""Captions from a server of OpenAI's interface: Ollama, LM Studio, vLLM, llama.cpp, or one in the network."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import logging
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CaptionError
+from .address import KEY_VARIABLE, Key, key_for, parse_address
+from .caption import Answer, Wording
+from .cleaning import MAX_ANSWER
+from .exchange import MAX_REPLY, Reply, ReplyTooLarge, exchange, pause
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LOG = logging.getLogger(__name__)
+# Seconds before each new try; a server may ask for more, up to the limit.
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LONGEST_WAIT = 30.0
+_BUSY = frozenset((408, 429, 500, 502, 503, 504, 529))
+_LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.HTTPException)
+_CHECK_TIMEOUT = 10.0
+_MAX_MODEL_NAME = 200
+_PIECE_OF_ERROR = 1 << 16
+
+
+class ServerCaptioner:
+    """A captioning model behind an address; may be used from several threads at once.
+
+    Args:
+        url: such as http://127.0.0.1:11434/v1.
+        model: its name there; "" for the first that the server lists.
+        timeout: seconds that one answer may take.
+        tries: how often a request is sent at most, when the server is busy or loses the connection.
+        environment: where the key is looked for (address.py).
+
+    Raises:
+        CaptionError: an address that is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str = "",
+        *,
+        timeout: float = 120.0,
+        tries: int = 4,
+        environment: Mapping[str, str] = os.environ,
+    ):
+        self._address = parse_address(url)
+        self._model = _model_name(model)
+        self._timeout = timeout
+        self._tries = max(1, tries)
+        self._environment = environment
+
+    @property
+    def model(self) -> str:
+        """The model's name, "" until it has been asked for."""
+        return self._model
+
+    def check(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """See that the server is there and would have us, before anything expensive is done.
+
+        Raises: CaptionStopped; CaptionError in one sentence that says what to start or to set.
+        """
+        reply = self._send("GET", "/models", None, min(self._timeout, _CHECK_TIMEOUT), should_stop)
+        if self._model:
+            return  # some servers list nothing, or not every name they know
+        self._fail_unless_ok(reply)
+        self._model = self._first_model(reply.body)
+
+    def answer(
+        self,
+        picture: Image.Image,
+        prompt: str,
+        wording: Wording,
+        should_stop: Callable[[], bool],
+        on_token: Callable[[int], None],
+    ) -> Answer:
+        """Answer once, as `Captioner.answer`; tokens are not counted before the answer is whole."""
+        if not self._model:
+            self.check(should_stop)
+        body = json.dumps(_request(self._model, _data_url(picture), prompt, wording)).encode("utf-8")
+        reply = self._send("POST", "/chat/completions", body, self._timeout, should_stop)
+        self._fail_unless_ok(reply)
+        try:
+            return parse_answer(reply.body)
+        except ValueError as error:
+            raise CaptionError(
+                f"the caption server at {self._address} answered with what is no chat completion ({error}): "
+                "check that its address ends in /v1."
+            ) from None
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, timeout: float, should_stop: Callable[[], bool]
+    ) -> Reply:
+        """Send until there is a reply that would not change by waiting; 401 and 403 are errors at once."""
+        key = key_for(self._address, self._environment)
+        headers = {"Accept": "application/json", "User-Agent": "CoEmoGen", "Connection": "close"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if key.value:
+            headers["Authorization"] = f"Bearer {key.value}"
+        fault = ""
+        for attempt in range(self._tries):
+            if attempt:
+                _LOG.info("CoEmoGen: the caption server %s; trying again", fault)
+            try:
+                reply = exchange(self._address, method, path, headers, body, timeout, should_stop)
+            except _LOST as error:
+                fault, wanted = f"lost the connection ({type(error).__name__})", 0.0
+            except (OSError, UnicodeError, ReplyTooLarge) as error:
+                raise CaptionError(self._no_reply(error, timeout)) from None
+            else:
+                if reply.status in (401, 403):
+                    raise CaptionError(self._kept_out(reply.status, key))
+                if reply.status not in _BUSY or attempt == self._tries - 1:
+                    return reply
+                fault, wanted = f"answered {reply.status}", _seconds(reply.retry_after)
+            if attempt < self._tries - 1:
+                pause(min(max(_WAITS[min(attempt, 4)], wanted), _LONGEST_WAIT), should_stop)
+        raise CaptionError(
+            f"the caption server at {self._address} {fault} {self._tries} times: look into its own log."
+        )
+
+    def _fail_unless_ok(self, reply: Reply) -> None:
+        """Raise CaptionError for a reply that is no success."""
+        if reply.status == 200:
+            return
+        if 300 <= reply.status < 400:
+            raise CaptionError(
+                f"the caption server at {self._address} redirects to another address, which is not followed: "
+                "enter the final address."
+            )
+        said = _said(reply.body, self._environment.get(KEY_VARIABLE, "").strip())
+        if reply.status == 404:
+            what = f"check that its address ends in /v1 and that it has the model '{self._model}'"
+        elif reply.status == 429:
+            what = "it has too much to do or the quota is used up, so try later"
+        elif reply.status >= 500:
+            what = "look into its own log"
+        else:
+            what = "check that its model can see pictures"
+        raise CaptionError(f"the caption server at {self._address} answered {reply.status}{said}: {what}.")
+
+    def _no_reply(self, error: Exception, timeout: float) -> str:
+        """One sentence on a request that got no reply."""
+        where = f"the caption server at {self._address}"
+        if isinstance(error, ReplyTooLarge):
+            return f"{where} sent more than {MAX_REPLY} bytes: check that the address is a caption server's."
+        if isinstance(error, TimeoutError):
+            return (
+                f"{where} did not answer within {timeout:g} s: allow it more time, or take a smaller model."
+            )
+        if isinstance(error, ssl.SSLError):
+            return f"{where} offers no encryption that can be trusted ({error.reason}): check its address."
+        if isinstance(error, socket.gaierror | UnicodeError):
+            return f"there is no machine called '{self._address.host}': correct the caption server's address."
+        return (
+            f"no caption server answers at {self._address}: start one there (such as Ollama, LM Studio, vLLM "
+            "or llama.cpp's), or correct its address."
+        )
+
+    def _kept_out(self, status: int, key: Key) -> str:
+        where = f"the caption server at {self._address}"
+        if key.value:
+            return f"{where} refused the key ({status}): check the environment variable {KEY_VARIABLE}."
+        return f"{where} wants a key ({status}): {key.why_not}."
+
+    def _first_model(self, body: bytes) -> str:
+        try:
+            listed = _parsed(body)["data"]
+            names = [entry["id"] for entry in listed if isinstance(entry["id"], str)]
+            return _model_name(next(name for name in names if name))
+        except (ValueError, KeyError, TypeError, StopIteration):
+            raise CaptionError(
+                f"the caption server at {self._address} lists no model: load one that can see pictures, or "
+                "enter its name."
+            ) from None
+
+
+def parse_answer(body: bytes) -> Answer:
+    """The answer in a chat completion.
+
+    Raises: ValueError, whose text is one clause, for anything that is none.
+    """
+    try:
+        choice = _parsed(body)["choices"][0]
+        message = choice["message"]
+        content = message.get("content")
+        if not content and isinstance(message.get("refusal"), str):
+            content = message["refusal"]
+        if isinstance(content, list):
+            texts = [part.get("text", "") for part in content if part.get("type") == "text"]
+            content = "".join(text for text in texts if isinstance(text, str))
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise ValueError("it has no choices with a message") from None
+    if content is None:
+        content = ""
+    if not isinstance(content, str):
+        raise ValueError("its content is no text")
+    return Answer(content[:MAX_ANSWER], choice.get("finish_reason") == "length")
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        raise ValueError("it is not JSON") from None
+
+
+def _request(model: str, picture: str, prompt: str, wording: Wording) -> dict[str, Any]:
+    content = [
+        {"type": "image_url", "image_url": {"url": picture}},
+        {"type": "text", "text": prompt},
+    ]
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": wording.max_tokens,
+        "temperature": wording.temperature,
+        "seed": wording.seed,
+        "stream": False,
+    }
+
+
+def _data_url(picture: Image.Image) -> str:
+    """An RGB picture as the interface takes it; 1024 x 1024 pixels make some 300 KB."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=92)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _model_name(text: str) -> str:
+    """A model's name on one printable line, whoever wrote it."""
+    printable = "".join(letter for letter in text[: 4 * _MAX_MODEL_NAME] if letter.isprintable())
+    return printable.strip()[:_MAX_MODEL_NAME]
+
+
+def _said(body: bytes, key: str) -> str:
+    """What the server says of its error as ", it says '...'": one short line, without the key it may echo."""
+    try:
+        error = _parsed(body[:_PIECE_OF_ERROR])["error"]
+        text = error["message"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if not isinstance(text, str):
+        return ""
+    if key:
+        text = text.replace(key, "...")
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f", it says '{plain[:200]}'" if plain else ""
+
+
+def _seconds(retry_after: str) -> float:
+    """Seconds of a Retry-After header; 0 without one, and for a date, since clocks may be wrong."""
+    return float(retry_after) if re.fullmatch(r"\d{1,6}", retry_after.strip()) else 0.0
