@@ -37,7 +37,7 @@ def write_checkpoint(
 
     unet: a key of `UNETS`. vae: "tiny" (TAESD, 2.4 M parameters) or "kl", Stable Diffusion's own (83.7 M).
     """
-    with _configs(path.with_suffix(".configs"), unet) as folder:
+    with configs(path.with_suffix(".configs"), unet) as folder:
         shapes = [(name, shape) for name, shape in checkpoint_shapes(folder) if not name.startswith(VAE)]
         if vae == "kl":
             shapes += [(name, shape) for name, shape in checkpoint_shapes(folder) if name.startswith(VAE)]
@@ -66,7 +66,7 @@ def attention_layers(unet: str) -> dict[str, tuple[int, int]]:
 
 def write_controlnet(path: Path, unet: str = "small", seed: int = 1) -> Path:
     """A ControlNet for checkpoints of this U-Net, as core's "Load ControlNet Model" takes it."""
-    with _configs(path.with_suffix(".configs"), unet) as folder:
+    with configs(path.with_suffix(".configs"), unet) as folder:
         own = [(name.removeprefix(UNET), shape) for name, shape in checkpoint_shapes(folder)]
     parts = ("time_embed", "input_blocks", "middle_block")
     shapes = [(name, shape) for name, shape in own if name.startswith(parts)]
@@ -102,7 +102,7 @@ def write_clip_vision(path: Path, seed: int = 2) -> Path:
 
 def write_clip_text(path: Path, seed: int = 3) -> Path:
     """CLIP ViT-L/14's text encoder with its text projection, for core's "Load CLIP" (247 MB)."""
-    with _configs(path.with_suffix(".configs"), "small") as folder:
+    with configs(path.with_suffix(".configs"), "small") as folder:
         shapes = [
             (f"text_model.{name.removeprefix(TEXT)}", shape)
             for name, shape in checkpoint_shapes(folder)
@@ -143,7 +143,7 @@ def write_sdxl(path: Path) -> Path:
 
 
 @contextmanager
-def _configs(folder: Path, unet: str) -> Iterator[Path]:
+def configs(folder: Path, unet: str) -> Iterator[Path]:
     """Within the block, a folder with configurations of a checkpoint whose U-Net has these sizes."""
     widths, blocks, attends = UNETS[unet]
     shutil.copytree(SD15_CONFIGS, folder)
