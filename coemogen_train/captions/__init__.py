@@ -3,3 +3,33 @@
 Shared by the ComfyUI node and the command; needs the standard library and torch, and transformers only where
 a local model is read.
 """
+
+from .caption import Answer, Caption, Captioner, CaptionStopped, Wording, bounded_picture, write_caption
+from .cleaning import FAULTS, CleanedAnswer, clean_answer
+from .local import LocalCaptioner, load_local_captioner
+from .model_folder import folder_fingerprint, is_model_folder, sees_pictures
+from .prompt import PROMPT_VERSION, caption_prompt, emotions_of, plain_emotion
+from .server import ServerCaptioner
+
+__all__ = [
+    "FAULTS",
+    "PROMPT_VERSION",
+    "Answer",
+    "Caption",
+    "CaptionStopped",
+    "Captioner",
+    "CleanedAnswer",
+    "LocalCaptioner",
+    "ServerCaptioner",
+    "Wording",
+    "bounded_picture",
+    "caption_prompt",
+    "clean_answer",
+    "emotions_of",
+    "folder_fingerprint",
+    "is_model_folder",
+    "load_local_captioner",
+    "plain_emotion",
+    "sees_pictures",
+    "write_caption",
+]

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 # An answer that is asked for again is asked for a little more freely; without that it would be the same one.
 _WARMTH = 0.7
-# Larger pictures cost time, and most models scale them down anyway.
+# Larger pictures cost time, and most models scale them down anyway; slivers are misread by some.
 MAX_SIDE = 1024
+MIN_SIDE = 32
 _MAX_SEED = 2**31 - 1
 
 
@@ -123,13 +124,11 @@ def write_caption(
 
 
 def bounded_picture(picture: Image.Image, side: int = MAX_SIDE) -> Image.Image:
-    """The picture in RGB, its longer side at most `side` pixels; never made larger, never thinner than 1."""
+    """The picture in RGB, its longer side at most `side` pixels, none below MIN_SIDE."""
     shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-    longest = max(shown.size)
-    if longest <= side:
-        return shown
-    width, height = (max(1, round(length * side / longest)) for length in shown.size)
-    return shown.resize((width, height))
+    scale = min(1.0, side / max(shown.size))
+    width, height = (max(MIN_SIDE, round(length * scale)) for length in shown.size)
+    return shown if (width, height) == shown.size else shown.resize((width, height))
 
 
 def _wording_of(first: Wording, attempt: int) -> Wording:

@@ -1,0 +1,231 @@
+"""Captions from a model on this machine: any of transformers' image-text-to-text models, from its folder."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CaptionError
+from .caption import Answer, CaptionStopped, Wording
+from .model_folder import check_model_folder, needs_code
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# These only caption: text that they are given is what the caption begins with, not a request.
+_WITHOUT_REQUEST = frozenset(("blip", "git", "vision-encoder-decoder"))
+_NEW_DTYPE_NAME = (4, 56)
+
+
+class LocalCaptioner:
+    """A model and its processor. Whoever holds it may move `network` to any device between two answers.
+
+    network: a transformers model. processor: its processor. model: its name, for the record.
+    """
+
+    def __init__(self, network: nn.Module, processor: Any, name: str):
+        self.network = network
+        self.processor = processor
+        self._name = name
+
+    @property
+    def model(self) -> str:
+        """The folder's name."""
+        return self._name
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        picture: Image.Image,
+        prompt: str,
+        wording: Wording,
+        should_stop: Callable[[], bool],
+        on_token: Callable[[int], None],
+    ) -> Answer:
+        """Answer once, as `Captioner.answer`, where the network is; others' random numbers stay."""
+        from transformers import StoppingCriteriaList
+
+        if should_stop():
+            raise CaptionStopped
+        weight = next(self.network.parameters())
+        inputs = self._inputs(picture, prompt).to(weight.device, weight.dtype)
+        if "token_type_ids" not in inspect.signature(self.network.forward).parameters:
+            inputs.pop("token_type_ids", None)  # some tokenizers give them to models that refuse them
+        watch = _Watch(should_stop, on_token)
+        network: Any = self.network
+        with _random_numbers_of(wording, weight.device):
+            ids = network.generate(
+                **inputs,
+                generation_config=_generation_config(network, wording),
+                stopping_criteria=StoppingCriteriaList([watch]),
+            )
+        if watch.stopped:
+            raise CaptionStopped
+        new = _new_tokens(ids[0], inputs.get("input_ids"))
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        text = tokenizer.decode(new, skip_special_tokens=True)
+        return Answer(text, len(new) >= wording.max_tokens and int(new[-1]) not in _ends(network))
+
+    def _inputs(self, picture: Image.Image, prompt: str) -> Any:
+        """What the network reads: the picture, and the request in the form it was trained on."""
+        if getattr(self.network.config, "model_type", "") in _WITHOUT_REQUEST:
+            return self.processor(images=picture, return_tensors="pt")
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        options: dict[str, Any] = {}
+        if getattr(self.processor, "chat_template", None) or getattr(tokenizer, "chat_template", None):
+            text = _chat(self.processor, prompt)
+            start = getattr(tokenizer, "bos_token", None)
+            # Some templates write the start of the text, which the tokenizer would then put there twice.
+            if start and text.startswith(start):
+                options["add_special_tokens"] = False
+        else:
+            mark = getattr(self.processor, "image_token", None) or getattr(tokenizer, "image_token", None)
+            text = f"{mark}\n{prompt}" if mark else prompt
+        return self.processor(images=picture, text=text, return_tensors="pt", **options)
+
+
+def load_local_captioner(
+    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> LocalCaptioner:
+    """Open a model's folder; no network, no code of its own, no pickles.
+
+    Raises:
+        CaptionError: transformers is missing or does not know the model, or the folder is not one.
+    """
+    path = Path(folder)
+    config = check_model_folder(path)
+    transformers = _transformers()
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(str(path), **options)
+        network, told = _model_class(transformers).from_pretrained(
+            str(path),
+            use_safetensors=True,
+            output_loading_info=True,
+            **{_dtype_name(transformers): dtype},
+            **options,
+        )
+    except CaptionError:
+        raise
+    except Exception as error:  # whatever transformers and its kin raise for a model that they cannot open
+        raise CaptionError(_unreadable(path, config, error, transformers.__version__)) from error
+    if not hasattr(processor, "image_processor"):
+        raise CaptionError(f"the model in {path} reads text alone: take one that can see pictures.")
+    missing = sorted(told["missing_keys"])
+    if missing:
+        # transformers would fill them with random numbers, and the captions would be noise.
+        raise CaptionError(
+            f"the weights in {path} lack '{missing[0]}' and {len(missing) - 1} more that this model has in "
+            f"transformers {transformers.__version__}: get the model in the form made for transformers."
+        )
+    return LocalCaptioner(network.eval().requires_grad_(False).to(device), processor, path.name)
+
+
+class _Watch:
+    """Asked by `generate` after every token; stops it where the user does. One sequence, no beams."""
+
+    def __init__(self, should_stop: Callable[[], bool], on_token: Callable[[int], None]):
+        self._should_stop = should_stop
+        self._on_token = on_token
+        self._count = 0
+        self.stopped = False
+
+    def __call__(self, input_ids: Tensor, _scores: Any, **_options: Any) -> Tensor:
+        self._count += 1
+        self._on_token(self._count)
+        self.stopped = self._should_stop()
+        return torch.full((input_ids.shape[0],), self.stopped, device=input_ids.device, dtype=torch.bool)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise CaptionError(
+            "a captioning model on this machine needs the Python package transformers, which cannot be "
+            f"imported ({error}): install it (4.48 or newer), or caption through a server."
+        ) from None
+    return transformers
+
+
+def _model_class(transformers: Any) -> Any:
+    """The class that opens any image-text-to-text model, by its name now or then."""
+    for name in ("AutoModelForImageTextToText", "AutoModelForVision2Seq"):
+        if hasattr(transformers, name):
+            return getattr(transformers, name)
+    raise CaptionError(
+        f"transformers {transformers.__version__} is too old for captioning models: install 4.48 or newer, "
+        "or caption through a server."
+    )
+
+
+def _dtype_name(transformers: Any) -> str:
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    return "dtype" if version >= _NEW_DTYPE_NAME else "torch_dtype"
+
+
+def _unreadable(folder: Path, config: dict[str, Any], error: Exception, version: str) -> str:
+    """One sentence on a model that transformers did not open."""
+    kind = str(config.get("model_type", "unknown"))[:60]
+    if needs_code(config):
+        return (
+            f"the model in {folder} ('{kind}') wants to run code of its own, which is never done, and "
+            f"transformers {version} cannot open it without: take one that transformers itself knows, or "
+            "caption through a server."
+        )
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"transformers {version} cannot open the model in {folder} ('{kind}'; {type(error).__name__}: "
+        f"{reason}): check that the folder is whole, update transformers, or caption through a server."
+    )
+
+
+def _chat(processor: Any, prompt: str) -> str:
+    """The request as a conversation, by the model's own template."""
+    content = [{"type": "image"}, {"type": "text", "text": prompt}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+
+
+def _generation_config(network: Any, wording: Wording) -> Any:
+    """The model's own, apart from how long and how freely it speaks."""
+    config = copy.deepcopy(network.generation_config)
+    config.max_new_tokens = wording.max_tokens
+    config.max_length = None
+    config.num_beams = 1
+    config.do_sample = wording.temperature > 0
+    config.temperature = wording.temperature if config.do_sample else None
+    if not config.do_sample:
+        config.top_p = config.top_k = None
+    return config
+
+
+@contextmanager
+def _random_numbers_of(wording: Wording, device: torch.device) -> Iterator[None]:
+    """Within the block random numbers are the wording's; after it they go on as if it had not been."""
+    if not wording.temperature:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(wording.seed)
+        yield
+
+
+def _new_tokens(ids: Tensor, asked: Tensor | None) -> Tensor:
+    """What the model added; some models give the request back before it."""
+    if asked is None or len(ids) < asked.shape[1] or not torch.equal(ids[: asked.shape[1]], asked[0]):
+        return ids
+    return ids[asked.shape[1] :]
+
+
+def _ends(network: Any) -> tuple[int, ...]:
+    end = network.generation_config.eos_token_id
+    return tuple(end) if isinstance(end, list | tuple) else () if end is None else (int(end),)

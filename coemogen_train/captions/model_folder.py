@@ -1,0 +1,87 @@
+"""A captioning model's folder, before transformers opens it: what it is, and whether it can be read.
+
+Nothing in it may run: weights are read from .safetensors alone, and code beside a model is never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import CaptionError
+
+CONFIG = "config.json"
+_MAX_CONFIG = 4 * 2**20
+_ADAPTER = "adapter_config.json"
+# Words by one of which a model's configuration says that it sees.
+_SIGHT = ("vision", "image", "visual", "img_processor")
+_WHAT = "put a folder of an image-text-to-text model there, as it lies in its repository"
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a model in transformers' layout, of whatever kind."""
+    return (folder / CONFIG).is_file()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's configuration.
+
+    Raises: CaptionError where there is none, or it is no configuration.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CaptionError(f"{folder} holds no captioning model (it has no {CONFIG}): {_WHAT}.")
+    try:
+        if path.stat().st_size > _MAX_CONFIG:
+            raise ValueError("too large")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CaptionError(
+            f"{path} cannot be read ({type(error).__name__}): copy or download the model again."
+        ) from None
+    if not isinstance(config, dict):
+        raise CaptionError(f"{path} is no model's configuration: copy or download the model again.")
+    return config
+
+
+def sees_pictures(folder: Path) -> bool:
+    """Whether a model says of itself that it takes pictures; False for one whose configuration is broken."""
+    try:
+        return any(word in key for key in read_config(folder) for word in _SIGHT)
+    except CaptionError:
+        return False
+
+
+def check_model_folder(folder: Path) -> dict[str, Any]:
+    """The configuration of a model that may be opened.
+
+    Raises: CaptionError in one sentence for one that has no weights that are safe to read, or is no model.
+    """
+    config = read_config(folder)
+    if (folder / _ADAPTER).is_file():
+        raise CaptionError(
+            f"{folder} is an adapter on another model ({_ADAPTER}): merge it, or take the whole model."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise CaptionError(
+            f"{folder} has no .safetensors weights (others can run code when they are opened, and never "
+            "are): get the model in that format."
+        )
+    return config
+
+
+def needs_code(config: dict[str, Any]) -> bool:
+    """Whether a configuration names code that lies beside the model."""
+    return bool(config.get("auto_map"))
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Changes when a file of the folder does: names, sizes and times, since weights have gigabytes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
