@@ -15,10 +15,6 @@ from .save_to_emotion_set import SaveToEmotionSet
 class CoEmoGen(ComfyExtension):
     """The pack, as ComfyUI asks for it."""
 
-    async def on_load(self) -> None:
-        """Tell ComfyUI where adapters and captioning models live."""
-        register_folders()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in the order of a graph."""
         return [HiLoRALoader, GaussianEmotionSampler, EmotionConditioner, EmotionCaptioner, SaveToEmotionSet]
@@ -26,4 +22,6 @@ class CoEmoGen(ComfyExtension):
 
 async def comfy_entrypoint() -> CoEmoGen:
     """What ComfyUI calls when it has imported the pack."""
+    # Here and not in ComfyExtension.on_load, which ComfyUI 0.3.64 does not call.
+    register_folders()
     return CoEmoGen()
