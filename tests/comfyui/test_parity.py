@@ -21,6 +21,7 @@ from torch import Tensor
 
 from coemogen_train.adapter.condition import encode_text, prompt_ids
 from coemogen_train.adapter.file import Adapter, load_adapter
+from coemogen_train.base.declared import Wanted
 from coemogen_train.base.model import BaseModel
 from coemogen_train.base.single_file import load_single_file
 from coemogen_train.emotions import MIKELS
@@ -231,6 +232,31 @@ def test_a_content_prompt_is_the_trainers(
     prompt = "a street at night, {emotion}, seen from above"
     condition, _ = run_graph(exact_server, noise_file(slice(0, 1)), 1, prompt, mode="merged")
     assert apart(condition, reference.condition(emotion, reference.embeds(emotion), prompt)) < 1e-5
+
+
+def test_clip_skip_is_the_trainers(
+    exact_server: ComfyServer, reference: Reference, models: Models, tmp_path: Path
+) -> None:
+    """CLIP Set Last Layer -2 is the trainer's clip skip 2, for the same pseudo-words."""
+    path = models.path("checkpoints", models.checkpoint("names", vae="kl"))
+    with configs(tmp_path / "configs", "names") as folder:
+        skipping = Reference(
+            load_single_file(path, configs=folder, wanted=Wanted(clip_skip=2)),
+            reference.adapter,
+            reference.noise,
+        )
+    graph = Graph()
+    base = graph.checkpoint(path.name)
+    chosen = graph.loader(base[0], "names.safetensors", emotion="fear")
+    clip = graph.add("CLIPSetLastLayer", clip=base[1], stop_at_clip_layer=-2)
+    condition = graph.condition(clip, chosen[1], embeds=graph.scenes(chosen[1], seed=SEED)[0])
+    graph.add("ProbeSave", value=condition, name="skipped")
+    exact_server.run(graph.prompt)
+    found = exact_server.probed("skipped")[0]["0.cond"]
+    emotion = torch.eye(8)[[MIKELS.index("fear")]]
+    embeds = reference.embeds(emotion)
+    assert apart(found, skipping.condition(emotion, embeds)) < 1e-5
+    assert apart(found, reference.condition(emotion, embeds)) > 0.01
 
 
 def test_eight_emotions_in_one_batch_are_eight_single_runs(
