@@ -6,8 +6,10 @@ a local model is read.
 
 from .caption import Answer, Caption, Captioner, CaptionStopped, Wording, bounded_picture, write_caption
 from .cleaning import FAULTS, CleanedAnswer, clean_answer
-from .local import LocalCaptioner, load_local_captioner
-from .model_folder import folder_fingerprint, is_model_folder, sees_pictures
+from .clip_score import check_text_projection, clip_similarity
+from .growing_set import SavedPicture, add_picture, set_folder
+from .local import LocalCaptioner, check_local_captioner, load_local_captioner
+from .model_folder import check_model_folder, folder_fingerprint, is_model_folder, sees_pictures
 from .prompt import PROMPT_VERSION, caption_prompt, emotions_of, plain_emotion
 from .server import ServerCaptioner
 
@@ -20,16 +22,23 @@ __all__ = [
     "Captioner",
     "CleanedAnswer",
     "LocalCaptioner",
+    "SavedPicture",
     "ServerCaptioner",
     "Wording",
+    "add_picture",
     "bounded_picture",
     "caption_prompt",
+    "check_local_captioner",
+    "check_model_folder",
+    "check_text_projection",
     "clean_answer",
+    "clip_similarity",
     "emotions_of",
     "folder_fingerprint",
     "is_model_folder",
     "load_local_captioner",
     "plain_emotion",
     "sees_pictures",
+    "set_folder",
     "write_caption",
 ]

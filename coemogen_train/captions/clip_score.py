@@ -14,8 +14,8 @@ _SMALLEST, _LARGEST = 1e-4, 1e3
 def check_text_projection(projection: Tensor) -> None:
     """Refuse a text projection that was never loaded: a score by it would mean nothing.
 
-    projection: [P, W]. A checkpoint of Stable Diffusion 1.5 holds none; what stands in its place after loading
-    is whatever the memory held, mostly zeros, or an identity.
+    projection: [P, W]. A checkpoint of Stable Diffusion 1.5 holds none; what stands in its place after
+    loading is whatever the memory held, mostly zeros, or an identity.
 
     Raises: CaptionError
     """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # These only caption: text that they are given is what the caption begins with, not a request.
 _WITHOUT_REQUEST = frozenset(("blip", "git", "vision-encoder-decoder"))
 _NEW_DTYPE_NAME = (4, 56)
+_OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 class LocalCaptioner:
@@ -91,6 +92,21 @@ class LocalCaptioner:
         return self.processor(images=picture, text=text, return_tensors="pt", **options)
 
 
+def check_local_captioner(folder: str | Path) -> None:
+    """See that a model can be opened, from what is known without reading its weights.
+
+    Raises: CaptionError, as `load_local_captioner`.
+    """
+    path = Path(folder)
+    config = check_model_folder(path)
+    transformers = _transformers()
+    _model_class(transformers)
+    try:
+        transformers.AutoConfig.from_pretrained(str(path), **_OFFLINE)
+    except Exception as error:  # whatever transformers raises for a kind that it does not know
+        raise CaptionError(_unreadable(path, config, error, transformers.__version__)) from error
+
+
 def load_local_captioner(
     folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> LocalCaptioner:
@@ -102,15 +118,14 @@ def load_local_captioner(
     path = Path(folder)
     config = check_model_folder(path)
     transformers = _transformers()
-    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor = transformers.AutoProcessor.from_pretrained(str(path), **options)
+        processor = transformers.AutoProcessor.from_pretrained(str(path), **_OFFLINE)
         network, told = _model_class(transformers).from_pretrained(
             str(path),
             use_safetensors=True,
             output_loading_info=True,
             **{_dtype_name(transformers): dtype},
-            **options,
+            **_OFFLINE,
         )
     except CaptionError:
         raise
