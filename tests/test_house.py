@@ -177,26 +177,39 @@ def test_installing_into_comfyui_leaves_its_torch_and_numpy_alone(
     assert [line.removeprefix("Requires-Dist: ") for line in at_run_time] == asked == ["safetensors>=0.4.2"]
 
 
-def test_comfyui_opens_the_door_under_any_name(repository: Path, tmp_path: Path) -> None:
+def test_the_pack_may_have_any_name(repository: Path, tmp_path: Path) -> None:
+    """ComfyUI imports it as a package named after its folder; its rooms need no ComfyUI for that."""
     as_comfyui_does = """
 import importlib, importlib.util, pkgutil, sys
 root, name = sys.argv[1], "custom_nodes/Co-EmoGen main"
 spec = importlib.util.spec_from_file_location(
     name, root + "/__init__.py", submodule_search_locations=[root])
-pack = importlib.util.module_from_spec(spec)
-sys.modules[name] = pack
-spec.loader.exec_module(pack)
-assert pack.NODE_CLASS_MAPPINGS == {}
+sys.modules[name] = importlib.util.module_from_spec(spec)
 importlib.import_module(name + ".coemogen_train.emotions")
-adapter = importlib.import_module(name + ".coemogen_train.adapter")
-for module in pkgutil.iter_modules(adapter.__path__):
-    importlib.import_module(f"{adapter.__name__}.{module.name}")
+for room in ("adapter", "captions"):
+    found = importlib.import_module(f"{name}.coemogen_train.{room}")
+    for module in pkgutil.iter_modules(found.__path__):
+        importlib.import_module(f"{found.__name__}.{module.name}")
 foreign = {"coemogen_train", "diffusers", "transformers", "accelerate"} & set(sys.modules)
 assert not foreign, foreign
 """
     command = [sys.executable, "-c", as_comfyui_does, str(repository)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nodes_use_the_rooms_made_for_both_faces(repository: Path) -> None:
+    """And nothing but ComfyUI, torch and what ComfyUI always brings: a pack has no environment of its own."""
+    allowed = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "torch", "numpy", "PIL"}
+    wrong = []
+    for path in sorted((repository / "nodes").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        foreign = absolute_imports(ast.walk(tree)) - set(sys.stdlib_module_names) - allowed
+        wrong += [f"{path.name} imports {other}" for other in foreign]
+        for target in relative_imports("nodes." + path.stem, tree, path.stem == "__init__"):
+            if target.startswith("coemogen_train.") and target.split(".")[1] not in COMFY_ROOMS:
+                wrong.append(f"{path.name} imports {target}")
+    assert not wrong
 
 
 @pytest.mark.parametrize("start", ["import coemogen_train.emotions", "import coemogen_train.cli"])
