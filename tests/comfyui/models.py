@@ -15,7 +15,7 @@ class Models:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("checkpoints", "coemogen", "coemogen_captioners"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(parents=True)
 
     def path(self, kind: str, name: str) -> Path:
         """The file of this name; kind: "checkpoints", "coemogen", "controlnet" and so on."""
