@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.utils
@@ -85,6 +86,7 @@ class EmotionConditioner(io.ComfyNode):
         cls, clip: Any, emotion: EmotionChoice, prompt: str, intensity: float, embeds: Tensor | None = None
     ) -> io.NodeOutput:
         check_clip(clip, emotion)
+        _warn_of_clip_skip(clip, emotion)
         embeds = _scenes(emotion, embeds)
         prompt = with_place(prompt)
         entries = emotional_entries(clip, emotion, prompt, intensity, embeds)
@@ -112,6 +114,21 @@ def check_clip(clip: Any, choice: EmotionChoice) -> None:
         raise AdapterError(
             f"{choice.name}: the adapter speaks to one CLIP {wanted} wide, and the connected CLIP {there}: "
             f"connect the CLIP of a {wanted_base(choice)} checkpoint."
+        )
+
+
+def _warn_of_clip_skip(clip: Any, choice: EmotionChoice) -> None:
+    """Log a clip skip that is not the adapter's: it may be meant so, and nothing else would tell."""
+    trained = choice.adapter.info.text_encoders[0].clip_skip
+    found = -(getattr(clip, "layer_idx", None) or -1)  # ComfyUI counts -1, -2; None is the last layer
+    if found != trained:
+        logging.warning(
+            "%s: the adapter was trained at clip skip %d, and this CLIP is read at %d: put CLIP Set Last "
+            "Layer with %d before the Emotion Conditioner.",
+            choice.name,
+            trained,
+            found,
+            -trained,
         )
 
 

@@ -253,6 +253,7 @@ def test_clip_skip_is_the_trainers(
     graph.add("ProbeSave", value=condition, name="skipped")
     exact_server.run(graph.prompt)
     found = exact_server.probed("skipped")[0]["0.cond"]
+    assert "trained at clip skip 1, and this CLIP is read at 2" in exact_server.log()
     emotion = torch.eye(8)[[MIKELS.index("fear")]]
     embeds = reference.embeds(emotion)
     assert apart(found, skipping.condition(emotion, embeds)) < 1e-5
