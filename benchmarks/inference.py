@@ -58,12 +58,12 @@ def write_models(folder: Path) -> None:
     save_file(plain_lora(adapter.hilora, gate), str(folder / "plain-lora.safetensors"))
 
 
-def inside(comfyui: Installation, task: str, *arguments: str) -> dict[str, Any]:
+def inside(comfyui: Installation, task: str, *arguments: str) -> Any:
     """The answer of `inside_comfyui.py`."""
     script = Path(__file__).with_name("inside_comfyui.py")
     command = [str(comfyui.python), str(script), str(comfyui.folder), task, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603
-    return dict(json.loads(done.stdout.decode("utf-8").splitlines()[-1]))
+    return json.loads(done.stdout.decode("utf-8").splitlines()[-1])
 
 
 def imports(comfyui: Installation, work: Path, rounds: int) -> dict[str, list[float]]:

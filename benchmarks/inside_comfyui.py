@@ -2,6 +2,7 @@
 
 `python inside_comfyui.py COMFYUI import PACK`            seconds to import one pack
 `python inside_comfyui.py COMFYUI sample PACK FOLDER ...`  seconds to sample, paired; see `sample`
+`python inside_comfyui.py COMFYUI precision PACK FOLDER`   what merging loses; see `precision`
 """
 
 from __future__ import annotations
@@ -136,10 +137,70 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
     return {"seconds_per_step": seconds, "seconds_of_encoding": encodings, "device": device}
 
 
+STRENGTHS = (0.02, 0.1, 0.3, 1.0)
+
+
+def precision(pack: str, folder: str) -> list[dict[str, float]]:
+    """What rounding the merged weights costs, in the model's own storage type, at several strengths.
+
+    Each row: the strength; the median size of the update against the weight it is added to; the effect of
+    routed HiLoRA on the final latents; and how far merged is from routed, as a part of that effect.
+    """
+    import comfy.sd
+    import folder_paths
+    import torch
+
+    nodes = import_pack(pack)
+    folder_paths.add_model_folder_path("coemogen", folder)
+    model, clip = comfy.sd.load_checkpoint_guess_config(
+        str(Path(folder) / "random-sd15.safetensors"), output_vae=False
+    )[:2]
+    text = {prompt: clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in ("a street", "")}
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def latents(patcher: Any) -> Any:
+        import comfy.samplers
+
+        sampler = comfy.samplers.KSampler(
+            patcher, 4, patcher.load_device, "euler", "normal", 1.0, patcher.model_options
+        )
+        empty = torch.zeros_like(noise)
+        return sampler.sample(noise, text["a street"], text[""], 5.0, empty, disable_pbar=True, seed=0)
+
+    def loaded(mode: str, strength: float) -> tuple[Any, Any]:
+        load = nodes["HiLoRALoader"].execute
+        return load(model, "adapter.safetensors", "awe", "", strength, strength, mode, 1.0).args
+
+    layers = importlib.import_module(f"{NAME}.nodes.model_layers")
+    emotion = loaded("routed", 1.0)[1]
+    gate = emotion.gates()[0]
+    sizes = [
+        float(
+            emotion.adapter.hilora.merged_delta(layer, gate).norm()
+            / model.get_model_object(f"diffusion_model.{path}").weight.float().norm()
+        )
+        for layer, path in layers.find_layers(model, emotion).items()
+    ]
+    bare, rows = latents(model), []
+    for strength in STRENGTHS:
+        routed = latents(loaded("routed", strength)[0])
+        merged = latents(loaded("merged", strength)[0])
+        effect = (routed - bare).norm()
+        rows.append(
+            {
+                "strength": strength,
+                "update_to_weight": strength * statistics.median(sizes),
+                "effect": float(effect / bare.norm()),
+                "lost_by_merging": float((merged - routed).norm() / effect),
+            }
+        )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("comfyui")
-    parser.add_argument("task", choices=["import", "sample"])
+    parser.add_argument("task", choices=["import", "sample", "precision"])
     parser.add_argument("pack")
     parser.add_argument("folder", nargs="?", default="")
     parser.add_argument("--size", type=int, default=256)
@@ -148,10 +209,15 @@ def main() -> None:
     parser.add_argument("--flags", default="--cpu")
     told = parser.parse_args()
     start(told.comfyui, told.flags.split())
-    if told.task == "import":
-        found: dict[str, Any] = time_import(told.pack)
-    else:
-        found = sample(told.pack, told.folder, told.size, told.steps, told.rounds)
+    import torch
+
+    with torch.inference_mode():  # as ComfyUI runs its nodes
+        if told.task == "import":
+            found: Any = time_import(told.pack)
+        elif told.task == "precision":
+            found = precision(told.pack, told.folder)
+        else:
+            found = sample(told.pack, told.folder, told.size, told.steps, told.rounds)
     print(json.dumps(found))
 
 

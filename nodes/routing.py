@@ -14,6 +14,7 @@ Nothing stays on the model between two passes: there is nothing to undo.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,12 @@ def merge_hilora(model: ModelPatcher, choice: EmotionChoice) -> ModelPatcher:
         raise AdapterError(
             f"merged mode has one emotion for all pictures, and {len(gates)} different ones are asked for: "
             "set the mode to routed, or choose one emotion or one mixture."
+        )
+    if _stored_in_8_bits(model):
+        logging.warning(
+            "%s: this model is stored in 8 bits, and rounding drowns much of what is merged into it: set the "
+            "mode of Load Emotion to routed, which keeps it whole.",
+            choice.name,
         )
     merged = model.clone()
     patches = load_lora(plain_lora(choice.adapter.hilora, gates[0]), lora_keys(model))
@@ -197,6 +204,10 @@ class Routing:
 
     def _modules(self, unet: nn.Module) -> dict[str, nn.Module]:
         return {layer: unet.get_submodule(path) for layer, path in self.paths.items()}
+
+
+def _stored_in_8_bits(model: ModelPatcher) -> bool:
+    return getattr(model.model.get_dtype(), "itemsize", 2) == 1
 
 
 def _computing_dtype(model: ModelPatcher) -> torch.dtype:
