@@ -54,9 +54,16 @@ def all_nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return [*workflow["nodes"], *(node for graph in inner for node in graph["nodes"])]
 
 
-def small(workflow: dict[str, Any], adapter: str = "small.safetensors") -> dict[str, Any]:
+def small(workflow: dict[str, Any], **values: Any) -> dict[str, Any]:
     """The workflow at 64 x 64 in two steps, with the adapter that is there."""
-    return changed(workflow, width=64, height=64, steps=2, adapter=adapter)
+    least = {"width": 64, "height": 64, "steps": 2, "adapter": "small.safetensors"}
+    return changed(workflow, **least | values)
+
+
+def runs(workflow: dict[str, Any]) -> dict[str, str]:
+    """The nodes that run, those that are no notes and not switched off: id -> type."""
+    nodes = (node for node in workflow["nodes"] if "Note" not in node["type"] and node["mode"] == 0)
+    return {str(node["id"]): node["type"] for node in nodes}
 
 
 def make_its_models(models: Models) -> None:

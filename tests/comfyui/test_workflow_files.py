@@ -40,6 +40,17 @@ def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y - TITLE, x + width, y + height
 
 
+def test_there_are_six() -> None:
+    assert shipped.NAMES == [
+        "caption_and_score",
+        "eight_emotions_one_batch",
+        "emotion_on_a_content_prompt",
+        "emotion_to_image",
+        "from_a_reference_image",
+        "mixture",
+    ]
+
+
 @pytest.mark.parametrize("name", shipped.NAMES)
 def test_nothing_lies_on_anything_else_and_all_lies_in_a_titled_group(name: str) -> None:
     workflow = shipped.read(name)

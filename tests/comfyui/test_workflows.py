@@ -8,11 +8,13 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..captions.openai_server import SENTENCE, says, serving
 from . import shipped
 from .models import Models
 from .pictures import all_different, assert_pictures, difference
@@ -26,6 +28,7 @@ PICTURES = {
     "mixture": 3,
     "emotion_on_a_content_prompt": 2,
     "from_a_reference_image": 1,
+    "caption_and_score": 0,
 }
 
 
@@ -33,7 +36,10 @@ PICTURES = {
 def comfy_run(
     comfy_server: ComfyServer, models: Models, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., dict[str, Any]]:
-    """`comfy run --workflow FILE`, and what it reports; its settings and logs stay in a temporary folder."""
+    """`comfy run --workflow FILE`, and what it reports; equal workflows run once.
+
+    The program's settings and logs stay in a temporary folder.
+    """
     shipped.make_its_models(models)
     shipped.make_its_picture(comfy_server)
     room = tmp_path_factory.mktemp("comfy-cli")
@@ -52,26 +58,27 @@ def comfy_run(
     comfy("tracking", "disable")
     host, port = comfy_server.url.removeprefix("http://").split(":")
 
-    def run(workflow: dict[str, Any]) -> dict[str, Any]:
+    @cache
+    def run(workflow: str) -> dict[str, Any]:
         path = room / "workflow.json"
-        path.write_text(json.dumps(workflow), encoding="utf-8")
+        path.write_text(workflow, encoding="utf-8")
         where = ("--host", host, "--port", port, "--wait", "--timeout", "300")
         done = comfy("--json", "run", "--workflow", str(path), *where)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])["data"]
 
-    return run
+    return lambda workflow: run(json.dumps(workflow))
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
 def test_a_shipped_workflow_runs_with_every_node_of_it(
     comfy_run: Callable[..., dict[str, Any]], comfy_server: ComfyServer, name: str
 ) -> None:
-    workflow = shipped.small(shipped.read(name))
-    told = comfy_run(workflow)
-    asked = {str(node["id"]) for node in workflow["nodes"] if "Note" not in node["type"]}
+    with serving(says()) as script:
+        workflow = shipped.small(shipped.read(name), server_url=script.url)
+        told = comfy_run(workflow)
     assert told["status"] == "completed"
-    assert {*told["executed_node_ids"], *told["cached_node_ids"]} == asked
+    assert {*told["executed_node_ids"], *told["cached_node_ids"]} == set(shipped.runs(workflow))
     assert_pictures(comfy_server.wait(told["prompt_id"]), PICTURES[name])
 
 
@@ -80,6 +87,22 @@ def test_one_batch_has_eight_different_pictures(
 ) -> None:
     told = comfy_run(shipped.small(shipped.read("eight_emotions_one_batch")))
     assert all_different(comfy_server.wait(told["prompt_id"]).pictures)
+
+
+def test_the_caption_and_its_score_are_shown(
+    comfy_run: Callable[..., dict[str, Any]], comfy_server: ComfyServer
+) -> None:
+    with serving(says()) as script:
+        workflow = shipped.small(shipped.read("caption_and_score"), server_url=script.url, seed=7)
+        told = comfy_run(workflow)
+    outputs = comfy_server.wait(told["prompt_id"]).outputs
+    shown = {
+        node["title"]: outputs[str(node["id"])]["text"]
+        for node in workflow["nodes"]
+        if node["type"] == "PreviewAny"
+    }
+    assert shown["Caption"] == [SENTENCE]
+    assert -1 <= float(shown["Similarity"][0]) <= 1
 
 
 def test_the_picture_of_ones_own_matters(
