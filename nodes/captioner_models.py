@@ -146,7 +146,7 @@ def _folders() -> dict[str, Path]:
 
 def _models_in(base: Path) -> list[Path]:
     """The folders of models directly in `base`, or in a folder there (as those of one maker may lie)."""
-    models = []
+    models: list[Path] = []
     for child in _subfolders(base):
         models += [child] if is_model_folder(child) else filter(is_model_folder, _subfolders(child))
     return models

@@ -23,7 +23,7 @@ class ClipScore:
         self._clip, self._clip_vision = clip, clip_vision
         names = list(clip.tokenize(""))
         encoder = getattr(clip.cond_stage_model, f"clip_{names[0]}", None) if len(names) == 1 else None
-        self._transformer = getattr(encoder, "transformer", None)
+        self._transformer: Any = getattr(encoder, "transformer", None)
         if not hasattr(self._transformer, "text_projection"):
             raise CaptionError(
                 "the connected CLIP is not a single CLIP text encoder, so it cannot score captions: connect "

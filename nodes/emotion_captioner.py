@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from comfy import model_management
 from comfy.utils import ProgressBar
@@ -30,6 +32,7 @@ from .types import CATEGORY, EmotionType
 
 # With the seed at 0 the likeliest words; else drawn as freely as writing well allows.
 _TEMPERATURE = 0.7
+Done = TypeVar("Done")
 
 
 class EmotionCaptioner(io.ComfyNode):
@@ -232,18 +235,17 @@ def written(writer: Captioner, image: Tensor, emotion: EmotionChoice | str, word
     captions = []
     for number, words in enumerate(emotion_words(emotion, len(image))):
         done = number * wording.max_tokens
-        captions.append(
-            write_caption(
-                writer,
-                to_picture(image[number]),
-                words,
-                wording=wording,
-                should_stop=model_management.processing_interrupted,
-                on_token=lambda count, done=done: bar.update_absolute(done + min(count, wording.max_tokens)),
-            )
+        caption = write_caption(
+            writer,
+            to_picture(image[number]),
+            words,
+            wording=wording,
+            should_stop=model_management.processing_interrupted,
+            on_token=partial(_show_progress, bar, done, wording.max_tokens),
         )
-        bar.update_absolute(done + wording.max_tokens)
-        _tell(captions[-1], number)
+        _show_progress(bar, done, wording.max_tokens, wording.max_tokens)
+        _tell(caption, number)
+        captions.append(caption)
     if not any(caption.text for caption in captions):
         raise CaptionError(
             f"the model '{captions[0].model}' gave no caption: its answer cannot be used, "
@@ -253,13 +255,18 @@ def written(writer: Captioner, image: Tensor, emotion: EmotionChoice | str, word
     return [caption.text for caption in captions]
 
 
-def with_cancel(work: Any) -> Any:
+def with_cancel(work: Callable[[], Done]) -> Done:
     """Do `work`; where the user stopped it, tell ComfyUI in its own way."""
     try:
         return work()
     except CaptionStopped:
         model_management.throw_exception_if_processing_interrupted()
         raise model_management.InterruptProcessingException from None
+
+
+def _show_progress(bar: ProgressBar, done: int, most: int, count: int) -> None:
+    """`count` tokens of a caption with `most` at most, after `done` tokens of the captions before it."""
+    bar.update_absolute(done + min(count, most))
 
 
 def _tell(caption: Caption, number: int) -> None:

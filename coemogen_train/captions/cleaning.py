@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from .sentences import ends, faults_of, items_of, sentences_of, without_bullet, without_count
+from .sentences import MAX_LENGTH, ends, faults_of, items_of, sentences_of, without_bullet, without_count
 from .unwrap import (
     plain_characters,
     without_frame,
@@ -23,6 +23,8 @@ from .verdicts import pronounces
 
 # More than any answer to the prompt; whatever comes after it is not read.
 MAX_ANSWER = 20_000
+# A sentence beyond this is no caption with a fault, it is none.
+_LONGEST_KEPT = 4 * MAX_LENGTH
 FAULTS = {
     "verdict": "it pronounces on the picture instead of showing it",
     "too_long": "it is too long",
@@ -124,7 +126,7 @@ def _best_sentence(
     sentences: list[str], is_list: bool, emotion: str, cut_off: bool, mended: list[str]
 ) -> CleanedAnswer:
     """The first sentence that can stand as a caption, else the one nearest to it."""
-    found = [CleanedAnswer("", ("empty",), tuple(mended))]
+    found: list[CleanedAnswer] = []
     for position, sentence in enumerate(sentences):
         cut_here = cut_off and position == len(sentences) - 1
         plain = without_quotes(sentence)
@@ -142,10 +144,13 @@ def _best_sentence(
         faults = faults_of(bare, emotion, cut_here)
         if not ends(bare) and "unfinished" not in faults:
             bare = bare.rstrip(" ,;:-") + "."
+        if len(bare) > _LONGEST_KEPT:
+            bare = ""
         found.append(CleanedAnswer(bare, ("list", *faults) if is_list else faults, tuple(notes)))
         if not found[-1].faults:
             return found[-1]
-    return min(found, key=lambda answer: answer.severity)
+    nothing = CleanedAnswer("", ("empty",), tuple(mended))
+    return min(found or [nothing], key=lambda answer: answer.severity)
 
 
 def _without_emoji(text: str) -> str:

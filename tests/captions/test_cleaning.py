@@ -177,6 +177,11 @@ def test_what_was_taken_off_is_recorded():
     assert answer.mended == ("reasoning", "markup", "lead_in", "quotes", "several_sentences")
 
 
+def test_an_endless_sentence_is_not_kept():
+    answer = clean_answer(", ".join(f"tree {number} of the forest" for number in range(900)))
+    assert (answer.text, "too_long" in answer.faults) == ("", True)
+
+
 def test_of_faulty_sentences_the_mildest_is_kept():
     answer = clean_answer("Fear.\nA dark alley creates a sense of dread.", "fear")
     assert (answer.text, answer.faults) == ("A dark alley creates a sense of dread.", ("verdict",))

@@ -305,6 +305,9 @@ def test_a_model_is_read_once_and_again_when_its_folder_changes_or_memory_is_fre
     make_llava(folder, "Grey rain falls on an empty bench .")
     assert caption(2) == ["Grey rain falls on an empty bench."]
     assert readings(comfy_server, "kept") == 2
+    comfy_server.post("/free", {"unload_models": True, "free_memory": False})
+    assert caption(3) == ["Grey rain falls on an empty bench."]
+    assert readings(comfy_server, "kept") == 2  # moved away and back, not read anew
     comfy_server.free()
     assert caption(2) == ["Grey rain falls on an empty bench."]
     assert readings(comfy_server, "kept") == 3
