@@ -111,7 +111,7 @@ class _OpenModel:
     patcher: ModelPatcher
 
 
-class _Holder(torch.nn.Module):
+class CaptioningModel(torch.nn.Module):
     """Around the network, because a ModelPatcher writes attributes that transformers' classes refuse."""
 
     def __init__(self, network: torch.nn.Module):
@@ -123,7 +123,7 @@ def _read(folder: Path, stamp: tuple[str, str]) -> _OpenModel:
     device, offload = model_management.get_torch_device(), model_management.unet_offload_device()
     logging.info("CoEmoGen: reading the captioning model %s", folder.name)
     captioner = load_local_captioner(folder, "cpu", _dtype(device))
-    return _OpenModel(stamp, captioner, ModelPatcher(_Holder(captioner.network), device, offload))
+    return _OpenModel(stamp, captioner, ModelPatcher(CaptioningModel(captioner.network), device, offload))
 
 
 def _dtype(device: torch.device) -> torch.dtype:
