@@ -25,6 +25,7 @@ Graphs are written with `graphs.Graph`; `assert_pictures(result, 2)` checks them
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,11 +45,13 @@ def comfyui() -> Installation:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     made = Models(tmp_path_factory.mktemp("models"))
     made.checkpoint("small")
     made.adapter("small")
-    return made
+    yield made
+    # Gigabytes, where pytest keeps the folders of three runs; a server on Windows may still hold a file.
+    shutil.rmtree(made.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
