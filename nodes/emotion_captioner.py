@@ -28,7 +28,7 @@ from . import captioner_models
 from .captioner_models import SERVER
 from .clip_score import ClipScore
 from .pictures import emotion_words, to_picture
-from .types import CATEGORY, EmotionType
+from .types import CATEGORY, SEED_STAYS, EmotionType
 
 # With the seed at 0 the likeliest words; else drawn as freely as writing well allows.
 _TEMPERATURE = 0.7
@@ -112,7 +112,7 @@ class EmotionCaptioner(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**31 - 1,
-                    control_after_generate="fixed",
+                    control_after_generate=SEED_STAYS,
                     tooltip="0: the plainest wording, each time the same. Any other number: another wording.",
                 ),
                 io.Clip.Input(

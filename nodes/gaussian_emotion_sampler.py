@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..coemogen_train.adapter.choice import EmotionChoice, cycled
 from ..coemogen_train.errors import AdapterError
-from .types import CATEGORY, EmbedsType, EmotionType
+from .types import CATEGORY, SEED_STAYS, EmbedsType, EmotionType
 
 
 class GaussianEmotionSampler(io.ComfyNode):
@@ -33,7 +33,7 @@ class GaussianEmotionSampler(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**64 - 1,
-                    control_after_generate="fixed",
+                    control_after_generate=SEED_STAYS,
                     tooltip=(
                         "The scene. Picture i of a batch has the scene of seed + i. The noise has a seed of "
                         "its own, in the KSampler: keep one and change the other."

@@ -10,3 +10,6 @@ EmotionType = io.Custom("COEMOGEN_EMOTION")
 EmbedsType = io.Custom("COEMOGEN_EMBEDS")
 
 CATEGORY = "CoEmoGen"
+
+# A seed stays as it is from run to run. ComfyUI 0.3.64 cannot be told so: there a fresh node draws a new one.
+SEED_STAYS = io.ControlAfterGenerate.fixed if hasattr(io, "ControlAfterGenerate") else True
