@@ -29,6 +29,8 @@ NODES = (
 LANGUAGES = ("en", "zh")
 LARGEST_PICTURE = 80_000
 PAGES = [(node, language) for node in NODES for language in LANGUAGES]
+# Braces vanish with what stands in them, a bar cuts the text off, and an @ keeps 1.27 from starting at all.
+SIGNS = re.compile(r"[{}@|]")
 WRONG = {"en": "## When something is wrong", "zh": "## 出了问题时"}
 
 
@@ -59,8 +61,8 @@ def texts(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from texts(value, f"{path}.{key}" if path else key)
 
 
-def without_braces(tree: dict[str, Any]) -> set[str]:
-    """The places of all texts but the prompt's tooltip, which in English names a word in braces."""
+def places(tree: dict[str, Any]) -> set[str]:
+    """Of all texts but the prompt's tooltip, whose English has braces: front ends ask the node for it."""
     return {place for place, _ in texts(tree)} - {"EmotionConditioner.inputs.prompt.tooltip"}
 
 
@@ -132,15 +134,14 @@ def test_the_messages_that_a_page_explains_are_told_by_the_code(node: str) -> No
 
 
 def test_both_languages_translate_the_same_texts() -> None:
-    english, chinese = (without_braces(locale(language)) for language in LANGUAGES)
+    english, chinese = (places(locale(language)) for language in LANGUAGES)
     assert english == chinese
     assert {place.partition(".")[0] for place in english} == set(NODES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_text_holds_a_sign_that_the_front_end_reads_as_its_own(language: str) -> None:
-    """Braces vanish with what stands in them, a bar cuts the text off, and an @ keeps 1.27 from starting."""
-    assert not [place for place, text in texts(locale(language)) if re.search(r"[{}@|]", text)]
+    assert not [place for place, text in texts(locale(language)) if SIGNS.search(text)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
