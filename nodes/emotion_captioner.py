@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -161,7 +160,7 @@ class EmotionCaptioner(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, captioner: str | None, **_others: object) -> str | float:
         if captioner is None:
-            return math.nan  # equals nothing
+            return float("nan")  # made anew it equals nothing; math.nan is one object, equal to itself
         return SERVER if captioner == SERVER else captioner_models.fingerprint(captioner)
 
     @classmethod

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from comfy_api.latest import io
 from torch import Tensor, tensor
 
@@ -123,7 +121,8 @@ class HiLoRALoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter: str | None, **others: object) -> str | float:
-        return math.nan if adapter is None else adapter_files.fingerprint(adapter)  # NaN equals nothing
+        # Made anew, NaN equals nothing; math.nan is one object, which ComfyUI's cache finds equal to itself.
+        return float("nan") if adapter is None else adapter_files.fingerprint(adapter)
 
     @classmethod
     def execute(

@@ -14,8 +14,12 @@ Nothing stays on the model between two passes: there is nothing to undo.
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +33,8 @@ from torch import Tensor, nn
 from ..coemogen_train.adapter.bank import HiLoRABank
 from ..coemogen_train.adapter.choice import EmotionChoice, cycled
 from ..coemogen_train.adapter.export import plain_lora
-from ..coemogen_train.adapter.hilora import AttachedHiLoRA, HiLoRA
+from ..coemogen_train.adapter.hilora import AttachedHiLoRA, HiLoRA, RowsError
+from ..coemogen_train.emotions import MAX_MIXTURE_ROWS
 from ..coemogen_train.errors import AdapterError
 from .model_layers import find_layers, lora_keys
 
@@ -111,8 +116,17 @@ def route_hilora(model: ModelPatcher, choice: EmotionChoice, negative_strength: 
 
 
 def _added(one: Tensor, other: Tensor) -> Tensor:
-    """The sum of two gates, picture by picture."""
-    count = len(one) * len(other) if len(one) != len(other) else len(one)
+    """The sum of two gates, picture by picture, for as many pictures as it takes to come round.
+
+    Raises:
+        AdapterError: more than any batch has.
+    """
+    count = math.lcm(len(one), len(other))
+    if count > MAX_MIXTURE_ROWS:
+        raise AdapterError(
+            f"two loaders in a chain have {len(one)} and {len(other)} emotions, which come round together "
+            f"after {count} pictures only, more than {MAX_MIXTURE_ROWS}: give both as many."
+        )
     return cycled(one, count) + cycled(other, count)
 
 
@@ -125,7 +139,7 @@ def _with_members(model: ModelPatcher, members: Mapping[str, Member]) -> ModelPa
     routed = model.clone()
     routed.set_attachments(KEY, members)
     # As a model of its own beside the U-Net, ComfyUI counts the bank's memory, loads it and offloads it.
-    routed.set_additional_models(KEY, [ModelPatcher(bank, model.load_device, model.offload_device)])
+    routed.set_additional_models(KEY, [_bank_patcher(bank, model)])
     wrappers: dict[str, Callable[..., Any]] = {
         WrappersMP.OUTER_SAMPLE: routing.gate_conditionings,
         WrappersMP.DIFFUSION_MODEL: routing.run_pass,
@@ -134,6 +148,13 @@ def _with_members(model: ModelPatcher, members: Mapping[str, Member]) -> ModelPa
         routed.remove_wrappers_with_key(kind, KEY)
         routed.add_wrapper_with_key(kind, KEY, wrapper)
     return routed
+
+
+def _bank_patcher(bank: HiLoRABank, model: ModelPatcher) -> ModelPatcher:
+    patcher = ModelPatcher(bank, model.load_device, model.offload_device)
+    # From this, newer versions make one more for a second GPU.
+    patcher.cached_patcher_init = (lambda: _bank_patcher(copy.deepcopy(bank), model), ())
+    return patcher
 
 
 class Routing:
@@ -149,10 +170,14 @@ class Routing:
         guider = executor.class_obj
         for name, conds in guider.conds.items():
             guider.conds[name] = [self._gated(cond, "negative" in name, noise.shape[0]) for cond in conds]
-        return executor(noise, *args, **kwargs)
+        with _uncompiled(guider.model_options):
+            return executor(noise, *args, **kwargs)
 
     def _gated(self, cond: dict[str, Any], negative: bool, pictures: int) -> dict[str, Any]:
-        own = cond.get(KEY, {})
+        words = cond.get("cross_attn")
+        # A conditioning zeroed out says nothing any more, of its emotion neither.
+        silent = negative and words is not None and not words.any()
+        own = {} if silent else cond.get(KEY, {})
         gates = {
             checksum: cycled(own.get(checksum, self._default(member, negative)), pictures)
             for checksum, member in self.members.items()
@@ -184,7 +209,13 @@ class Routing:
             gate = cycled(gate, x.shape[0])
         with AttachedHiLoRA(self.bank, self._modules(executor.class_obj), tiles=True) as attached:
             attached.route(gate.to(x.device))
-            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+            try:
+                return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+            except RowsError as error:
+                raise AdapterError(
+                    f"another node gives a layer of the model other rows than there are pictures ({error}), "
+                    "and routed HiLoRA cannot tell whose they are: set the mode of Load Emotion to merged."
+                ) from None
 
     def _gate_without_riders(self, rows: int, transformer_options: Mapping[str, Any]) -> Tensor:
         """The loaders' own gates, for a sampler that goes past ComfyUI's guiders."""
@@ -204,6 +235,22 @@ class Routing:
 
     def _modules(self, unet: nn.Module) -> dict[str, nn.Module]:
         return {layer: unet.get_submodule(path) for layer, path in self.paths.items()}
+
+
+def _uncompiled(model_options: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Within the block, nothing that torch.compile made of the model is used.
+
+    Dynamo does not look for hooks on modules: what it compiled without them would run without HiLoRA.
+    """
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    if "torch.compile" in wrappers.get(WrappersMP.APPLY_MODEL, {}):
+        logging.warning(
+            "CoEmoGen: routed HiLoRA runs the model uncompiled; for a compiled model set the mode of Load "
+            "Emotion to merged."
+        )
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 def _stored_in_8_bits(model: ModelPatcher) -> bool:

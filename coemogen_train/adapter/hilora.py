@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 ATTENTION_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
+class RowsError(ValueError):
+    """A gate with other rows than the batch."""
+
+
 def hilora_delta(x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
     """What HiLoRA adds to a layer's output: ((x @ down.T) * gate) @ up.T.
 
@@ -44,7 +48,7 @@ def hilora_delta(x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
     """
     hidden = F.linear(x, down.to(x))
     if gate.shape[0] not in (1, x.shape[0]):
-        raise ValueError(
+        raise RowsError(
             f"{gate.shape[0]} rows are routed, but the batch has {x.shape[0]} rows: route each row."
         )
     hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *[1] * (x.dim() - 2), -1)
@@ -192,8 +196,8 @@ class AttachedHiLoRA:
     Args:
         hilora: a HiLoRA, or a `HiLoRABank` of several.
         modules: the layers, by the module paths under which `hilora` knows them.
-        tiles: whether a layer may get k rows for each row of the gate, those of one picture side by side, as
-            patches make them that cut pictures into tiles.
+        tiles: whether a layer of self-attention may get k rows for each row of the gate, those of one picture
+            side by side, as patches make them that cut pictures into tiles.
     """
 
     def __init__(
@@ -236,7 +240,7 @@ class AttachedHiLoRA:
                 return output
             down, up = self.hilora.matrices(key)
             rows = inputs[0].shape[0]
-            if self.tiles and rows % gate.shape[0] == 0:
+            if self.tiles and ".attn1." in key and rows % gate.shape[0] == 0:
                 gate = gate.repeat_interleave(rows // gate.shape[0], dim=0)
             return output + hilora_delta(inputs[0], down, up, gate).to(output.dtype)
 

@@ -10,7 +10,7 @@ from coemogen_train.adapter.bank import HiLoRABank
 from coemogen_train.adapter.export import kohya_name, plain_lora
 from coemogen_train.adapter.hilora import AttachedHiLoRA, HiLoRA, hilora_delta
 
-LAYERS = {"blocks.0.to_q": (5, 7), "blocks.1.to_out.0": (7, 5)}
+LAYERS = {"blocks.0.attn1.to_q": (5, 7), "blocks.1.attn2.to_out.0": (7, 5)}
 
 
 def random_hilora(seed: int, layers=None, rank: int = 2, alpha: float | None = None) -> HiLoRA:
@@ -29,18 +29,18 @@ def test_a_bank_adds_what_its_members_add():
     second = other.gate(torch.rand(4, 3))
     gate = bank.joined({"one": first, "other": second})
     assert gate.shape == (4, bank.gate_width)
-    for key in ("blocks.0.to_q",):
+    for key in ("blocks.0.attn1.to_q",):
         found = hilora_delta(x, *bank.matrices(key), gate)
         wanted = hilora_delta(x, *one.matrices(key), first) + hilora_delta(x, *other.matrices(key), second)
         torch.testing.assert_close(found, wanted)
 
 
 def test_a_member_without_a_layer_adds_nothing_there():
-    small = random_hilora(2, {"blocks.0.to_q": (5, 7)})
+    small = random_hilora(2, {"blocks.0.attn1.to_q": (5, 7)})
     bank = HiLoRABank({"all": random_hilora(1), "small": small})
     assert bank.layers == tuple(sorted(LAYERS))
     gate = bank.joined({"small": small.gate(torch.eye(3))})
-    assert not hilora_delta(torch.randn(3, 7), *bank.matrices("blocks.1.to_out.0"), gate).any()
+    assert not hilora_delta(torch.randn(3, 7), *bank.matrices("blocks.1.attn2.to_out.0"), gate).any()
 
 
 def test_a_member_without_a_gate_is_off():
@@ -64,12 +64,12 @@ def test_tiles_of_a_picture_share_its_gate():
     layer = nn.Linear(5, 7)
     x = torch.randn(2, 3, 4, 5)  # 2 pictures, 3 tiles each
     gate = hilora.gate(torch.eye(3)[:2])
-    with AttachedHiLoRA(hilora, {"blocks.0.to_q": layer}, tiles=True) as attached:
+    with AttachedHiLoRA(hilora, {"blocks.0.attn1.to_q": layer}, tiles=True) as attached:
         attached.route(gate)
         whole = layer(x.reshape(2, 12, 5))
         tiled = layer(x.reshape(6, 4, 5))
     torch.testing.assert_close(tiled.reshape(2, 12, 7), whole)
-    with AttachedHiLoRA(hilora, {"blocks.0.to_q": layer}) as strict:
+    with AttachedHiLoRA(hilora, {"blocks.0.attn1.to_q": layer}) as strict:
         strict.route(gate)
         with pytest.raises(ValueError, match="2 rows are routed, but the batch has 6"):
             layer(x.reshape(6, 4, 5))

@@ -111,6 +111,57 @@ class ProbeModel:
         return float("nan")  # what is told is the present, not what was once computed
 
 
+class ProbeCompiled:
+    """A model as core's TorchCompileModel gives it, by a backend that needs no compiler."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "compile", ("MODEL",)
+
+    def compile(self, model):
+        from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+        compiled = model.clone()
+        set_torch_compile_wrapper(model=compiled, backend="eager")
+        return (compiled,)
+
+
+class ProbeRepeatedRows:
+    """A model whose cross-attention sees the conditional rows several times, as regional packs do it."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "copies": ("INT", {"default": 2})}}
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "repeat", ("MODEL",)
+
+    def repeat(self, model, copies):
+        patched = model.clone()
+
+        def repeated(tensor, options):
+            chunks = tensor.chunk(len(options["cond_or_uncond"]))
+            several = zip(chunks, options["cond_or_uncond"], strict=True)
+            return torch.cat([chunk.repeat(1 if kind else copies, 1, 1) for chunk, kind in several])
+
+        def before(n, context, value, options):
+            return repeated(n, options), repeated(context, options), repeated(value, options)
+
+        def after(n, options):
+            kinds = options["cond_or_uncond"]
+            rows = n.shape[0] // sum(1 if kind else copies for kind in kinds)
+            kept, start = [], 0
+            for kind in kinds:
+                kept.append(n[start : start + rows])
+                start += rows * (1 if kind else copies)
+            return torch.cat(kept)
+
+        patched.set_model_attn2_patch(before)
+        patched.set_model_attn2_output_patch(after)
+        return (patched,)
+
+
 def flatten(value, path, tensors, plain):
     """Put the tensors of nested lists and dicts under their paths into `tensors`, all else into `plain`."""
     if isinstance(value, torch.Tensor):
@@ -131,4 +182,5 @@ def flatten(value, path, tensors, plain):
         plain[path or "value"] = value
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeSave, ProbeLoad, ProbeModel)}
+PROBES = (ProbeSave, ProbeLoad, ProbeModel, ProbeCompiled, ProbeRepeatedRows)
+NODE_CLASS_MAPPINGS = {probe.__name__: probe for probe in PROBES}

@@ -286,6 +286,51 @@ def test_an_emotion_in_the_negative_keeps_its_own(scene: Scene) -> None:
     assert apart(found["guided"], found["fear"] + 3 * (found["awe"] - found["fear"])) < 1e-3
 
 
+def test_a_negative_that_was_zeroed_out_says_nothing(scene: Scene) -> None:
+    """Conditioning Zero Out of the positive, as many use it for the negative: negative_strength counts."""
+    for strength in (0.0, 1.0):
+        model, positive = scene.emotional("awe", negative_strength=strength)
+        zeroed = scene.graph.add("ConditioningZeroOut", conditioning=positive)
+        plain = scene.graph.add("ConditioningZeroOut", conditioning=scene.empty)
+        scene.sampled(f"zeroed {strength}", model, positive, scene.noise(1), negative=zeroed)
+        scene.sampled(f"plain {strength}", model, positive, scene.noise(1), negative=plain)
+    found = scene.run()
+    for strength in (0.0, 1.0):
+        assert apart(found[f"zeroed {strength}"], found[f"plain {strength}"]) < 1e-5
+    assert apart(found["zeroed 0.0"], found["zeroed 1.0"]) > 0.01
+
+
+def test_a_compiled_model_keeps_its_emotion(scene: Scene) -> None:
+    """The base first, so that there is something compiled that knows nothing of HiLoRA."""
+    bare = scene.graph.add("ProbeCompiled", model=scene.base[0])
+    text = scene.graph.text(scene.base[1], "a street")
+    scene.sampled("base, compiled", bare, text, scene.noise(1))
+    scene.run()
+    after = Scene(scene.server)
+    model, positive = after.emotional("awe")
+    after.sampled("routed", model, positive, after.noise(1))
+    after.sampled("compiled", after.graph.add("ProbeCompiled", model=model), positive, after.noise(1))
+    found = after.run()
+    assert apart(found["compiled"], found["routed"]) < 1e-4
+    assert "runs the model uncompiled" in scene.server.log()
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_rows_of_unknown_owners_are_refused_in_a_sentence(scene: Scene, copies: int) -> None:
+    model, positive = scene.emotional("awe")
+    patched = scene.graph.add("ProbeRepeatedRows", model=model, copies=copies)
+    scene.sampled("repeated", patched, positive, scene.noise(1))
+    told = scene.server.fault(scene.graph.prompt)
+    assert "set the mode of Load Emotion to merged" in told and "\n" not in told
+    merged = Scene(scene.server)
+    model, positive = merged.emotional("awe", mode="merged")
+    patched = merged.graph.add("ProbeRepeatedRows", model=model, copies=copies)
+    merged.sampled("repeated", patched, positive, merged.noise(1))
+    merged.sampled("plain", model, positive, merged.noise(1))
+    found = merged.run()
+    assert apart(found["repeated"], found["plain"]) < 1e-4
+
+
 def test_at_guidance_1_the_negative_does_not_matter(scene: Scene) -> None:
     for strength in (0.0, 1.0):
         model, positive = scene.emotional("awe", negative_strength=strength)
