@@ -88,7 +88,6 @@ class EmotionConditioner(io.ComfyNode):
         check_clip(clip, emotion)
         _warn_of_clip_skip(clip, emotion)
         embeds = _scenes(emotion, embeds)
-        prompt = with_place(prompt)
         entries = emotional_entries(clip, emotion, prompt, intensity, embeds)
         gates = {emotion.adapter.checksum: cycled(emotion.gates(), len(embeds))}
         # Beside the gates that another of our conditionings may have left in what it was made of.
@@ -154,6 +153,7 @@ def emotional_entries(
     Intensity 0 is CLIP Text Encode of the plain prompt, bit for bit.
     """
     plain_tokens = clip.tokenize(plain_prompt(prompt))
+    prompt = with_place(prompt)
     if intensity == 0:
         plain = clip.encode_from_tokens_scheduled(plain_tokens)
         return [_stacked([entry] * len(embeds)) for entry in plain]

@@ -70,7 +70,12 @@ def test_an_emotion_at_strength_0_is_its_words_alone(server: ComfyServer) -> Non
 
 @pytest.mark.parametrize(
     ("prompt", "plain"),
-    [("a street, {emotion}", "a street"), ("{emotion}", ""), ("(rain:1.2), {emotion}", "(rain:1.2)")],
+    [
+        ("a street, {emotion}", "a street"),
+        ("{emotion}", ""),
+        ("(rain:1.2), {emotion}", "(rain:1.2)"),
+        ("a,, b,", "a,, b,"),
+    ],
 )
 def test_intensity_0_is_the_plain_prompt(server: ComfyServer, prompt: str, plain: str) -> None:
     graph = Graph()
