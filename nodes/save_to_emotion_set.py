@@ -10,6 +10,8 @@ from typing import Any
 
 import folder_paths
 from comfy.cli_args import args
+from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -96,10 +98,13 @@ class SaveToEmotionSet(io.ComfyNode):
         captions = one_each(caption or [""], len(pictures), "captions")
         scores = one_each(similarity or [math.nan], len(pictures), "similarities")
         root = Path(folder_paths.get_output_directory())
-        saved = [
-            add_picture(root, set_name[0], cls._png(picture), label, text, float(score), mixture)
-            for picture, (label, mixture), text, score in zip(pictures, labels, captions, scores, strict=True)
-        ]
+        saved, progress = [], ProgressBar(len(pictures))
+        for picture, (label, mixture), text, score in zip(pictures, labels, captions, scores, strict=True):
+            throw_exception_if_processing_interrupted()
+            saved.append(
+                add_picture(root, set_name[0], cls._png(picture), label, text, float(score), mixture)
+            )
+            progress.update(1)
         return io.NodeOutput(ui={"images": [shown(picture) for picture in saved]})
 
     @classmethod

@@ -17,6 +17,8 @@ _MAX_CONFIG = 4 * 2**20
 _ADAPTER = "adapter_config.json"
 # Words by one of which a model's configuration says that it sees.
 _SIGHT = ("vision", "image", "visual", "img_processor")
+# Other values make transformers fetch a kernel from the hub and run it.
+_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
 _WHAT = "put a folder of an image-text-to-text model there, as it lies in its repository"
 
 
@@ -69,7 +71,29 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
             f"{folder} has no .safetensors weights (others can run code when they are opened, and never "
             "are): get the model in that format."
         )
+    _check_attention(config, folder / CONFIG)
     return config
+
+
+def _check_attention(config: Any, path: Path, key: str = "") -> None:
+    """Refuse a configuration, or one within it, whose attention or experts are code from somewhere else.
+
+    Raises: CaptionError
+    """
+    if isinstance(config, dict):
+        for name, value in config.items():
+            inner = (
+                name if name.strip("_").startswith(("attn_implementation", "experts_implementation")) else key
+            )
+            _check_attention(value, path, inner)
+    elif isinstance(config, list):
+        for value in config:
+            _check_attention(value, path, key)
+    elif key and config not in _OWN_ATTENTION:
+        raise CaptionError(
+            f"{path} asks for code from elsewhere ('{key}' is {ascii(config)[:80]}), which is never fetched: "
+            "take the entry out, or choose another model."
+        )
 
 
 def needs_code(config: dict[str, Any]) -> bool:

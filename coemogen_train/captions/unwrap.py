@@ -1,7 +1,8 @@
 """Taking a model's answer out of what it is wrapped in: reasoning, markup, lead-ins, quotation marks.
 
 Each function takes text and gives the text without its wrapping; what is said in the answer stays as it is.
-Answers come from servers and models of any kind: every pattern here is linear in the text's length.
+Answers come from servers and models of any kind: `plain_characters` shortens the runs of spaces, line breaks
+and full stops in which a stuck model ends, since over these patterns would take quadratic time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _TAG = re.compile(
     r"</?(?:p|b|i|u|br|em|strong|span|div|h[1-6]|ul|ol|li|caption|answer|code|pre|output)\b[^<>]*>"
 )
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,300})\]\([^()\s]{1,500}\)")
-_FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]?)", re.MULTILINE)
 _EMPHASIS = re.compile(
     r"(\*\*\*|\*\*|\*|___|__)(?=\S)([^*_\n]{1,400}?)(?<=\S)\1|(?<!\w)_(?=\S)([^_\n]{1,400}?)_(?!\w)"
@@ -73,16 +74,24 @@ _QUOTES = {
     "\N{LEFT CORNER BRACKET}": "\N{RIGHT CORNER BRACKET}",
 }
 _STOPS = ".!?\N{HORIZONTAL ELLIPSIS}"
+_SPACES = re.compile(r"[^\S\n]+")
+_BREAKS = re.compile(r" ?\n[ \n]*")
+_LONG_STOP = re.compile(rf"[{_STOPS}]{{6,}}")
 
 
 def plain_characters(text: str) -> str:
-    """NFC, line breaks as they are, without what has no glyph: control and format characters, half pairs."""
+    """NFC, without what has no glyph (control and format characters, half pairs) and without long runs.
+
+    Of spaces one is left, of line breaks two, of full stops five.
+    """
     whole = text.encode("utf-8", errors="ignore").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     spaced = "".join(
         letter if letter == "\n" or letter.isprintable() else " " if letter.isspace() else ""
         for letter in whole
     )
-    return unicodedata.normalize("NFC", spaced).strip()
+    text = _SPACES.sub(" ", unicodedata.normalize("NFC", spaced))
+    text = _BREAKS.sub(lambda run: "\n" * min(2, run[0].count("\n")), text)
+    return _LONG_STOP.sub(lambda run: run[0][:5], text).strip()
 
 
 def without_reasoning(text: str) -> tuple[str, bool]:

@@ -203,7 +203,15 @@ def test_of_faulty_sentences_the_mildest_is_kept():
         "{" * MAX_ANSWER + "}",
         "[" * MAX_ANSWER,
         "inspiring a, " * MAX_ANSWER,
-        "\n" * MAX_ANSWER + "a",
+        # Stuck models, just within the limit, whose last letter makes a pattern over the run fail.
+        "a" + "\n" * (MAX_ANSWER - 2) + "b",
+        "a" + " \n" * (MAX_ANSWER // 2 - 1) + "x",
+        "caption" + "\n" * (MAX_ANSWER - 8) + "x",
+        "a man " + "." * (MAX_ANSWER - 7) + "a",
+        "." * (MAX_ANSWER - 1) + "a",
+        "?!" * (MAX_ANSWER // 2 - 1) + "a",
+        "the" + " " * (MAX_ANSWER - 4) + "x",
+        "a." + "'" * (MAX_ANSWER - 3) + "a",
         "&#0;" * MAX_ANSWER,
     ],
     ids=lambda raw: repr(raw[:8]),
@@ -211,7 +219,7 @@ def test_of_faulty_sentences_the_mildest_is_kept():
 def test_a_hostile_answer_is_read_in_reasonable_time(raw):
     begin = time.perf_counter()
     clean_answer(raw, "fear")
-    assert time.perf_counter() - begin < 3
+    assert time.perf_counter() - begin < 2
 
 
 def test_no_answer_is_too_strange():

@@ -12,7 +12,12 @@ from PIL import Image
 
 from coemogen_train.captions.caption import CaptionStopped, Wording, write_caption
 from coemogen_train.captions.local import check_local_captioner, load_local_captioner
-from coemogen_train.captions.model_folder import folder_fingerprint, is_model_folder, sees_pictures
+from coemogen_train.captions.model_folder import (
+    check_model_folder,
+    folder_fingerprint,
+    is_model_folder,
+    sees_pictures,
+)
 from coemogen_train.errors import CaptionError
 
 from .tiny_vlm import ENDLESS, SENTENCE, make_llava
@@ -170,6 +175,27 @@ def test_code_beside_a_model_never_runs(folder, tmp_path):
             look(folder)
         assert "\n" not in str(told.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attn_implementation": "someone/kernel"},
+        {"_attn_implementation": "someone/kernel:attention"},
+        {"text_config": {"_attn_implementation_internal": "someone/kernel"}},
+        {"attn_implementation": {"text_config": "sdpa", "vision_config": "someone/kernel"}},
+        {"experts_implementation": "someone/experts"},
+    ],
+)
+def test_attention_from_elsewhere_is_never_fetched(folder, changes):
+    change_config(folder, **changes)
+    with pytest.raises(CaptionError, match="asks for code from elsewhere"):
+        load_local_captioner(folder)
+
+
+def test_attention_that_pytorch_has_is_no_reason(folder):
+    change_config(folder, attn_implementation="eager", _attn_implementation=None)
+    assert check_model_folder(folder)
 
 
 def test_a_model_that_transformers_does_not_know_is_one_sentence(folder):
