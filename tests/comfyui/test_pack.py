@@ -36,8 +36,11 @@ def test_every_node_is_listed(ours: dict) -> None:
 
 
 def test_the_pack_loads_without_a_word_of_complaint(comfy_server: ComfyServer) -> None:
-    assert "IMPORT FAILED" not in comfy_server.log()
-    assert not [line for line in comfy_server.log().splitlines() if "Traceback" in line]
+    # What is logged later belongs to the prompts that other tests run, which may be meant to fail.
+    starting, up, _ = comfy_server.log().partition("To see the GUI go to")
+    assert up
+    assert "IMPORT FAILED" not in starting
+    assert "Traceback" not in starting
 
 
 def test_loading_the_pack_takes_no_more_than_a_moment(comfy_server: ComfyServer) -> None:
