@@ -15,6 +15,7 @@ from .unwrap import (
     plain_characters,
     without_frame,
     without_lead_in,
+    without_long_runs,
     without_markup,
     without_quotes,
     without_reasoning,
@@ -85,8 +86,9 @@ def clean_answer(raw: str, emotion: str = "", cut_off: bool = False) -> CleanedA
     cut_off: the model was stopped at its limit of tokens.
     """
     mended: list[str] = []
-    text, endless = without_reasoning(plain_characters(raw[:MAX_ANSWER]))
-    if text != plain_characters(raw[:MAX_ANSWER]):
+    plain = plain_characters(raw[:MAX_ANSWER])
+    text, endless = without_reasoning(plain)
+    if text != plain:
         mended.append("reasoning")
     if not text:
         return CleanedAnswer("", ("reasoning" if endless else "empty",), tuple(mended))
@@ -116,7 +118,7 @@ def _unwrapped(text: str, mended: list[str]) -> str:
             bare = unwrap(text)
             if bare != text and name not in mended and "".join(bare.split()) != "".join(text.split()):
                 mended.append(name)
-            text = bare
+            text = without_long_runs(bare)
         if text == before:
             break
     return text
@@ -155,4 +157,4 @@ def _best_sentence(
 
 def _without_emoji(text: str) -> str:
     kept = "".join(letter for letter in text if unicodedata.category(letter) != "So" and letter != "\ufe0f")
-    return re.sub(r" +([.!?])", r"\1", kept).strip() or text
+    return re.sub(r" +([.!?])", r"\1", without_long_runs(kept)).strip() or text

@@ -1,8 +1,9 @@
 """Taking a model's answer out of what it is wrapped in: reasoning, markup, lead-ins, quotation marks.
 
 Each function takes text and gives the text without its wrapping; what is said in the answer stays as it is.
-Answers come from servers and models of any kind: `plain_characters` shortens the runs of spaces, line breaks
-and full stops in which a stuck model ends, since over these patterns would take quadratic time.
+Answers come from servers and models of any kind: `without_long_runs` shortens the runs of spaces, line breaks
+and full stops in which a stuck model ends, and those that taking something out leaves, since over these the
+patterns take quadratic time, in which `re` lets nothing else run.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _ANNOUNCED = re.compile(
 _LABEL = re.compile(
     r"^(?:(?:image|picture|photo|final|short|detailed|emotional|suggested|generated|one[- ]sentence|"
     r"the)\s+){0,3}"
-    r"(?:caption|description|sentence|answer|response|output|result|assistant|ai|model|bot)\s*(?:\(?\d?\)?)\s*"
-    r"(?::|\N{FULLWIDTH COLON}|\s[-\N{EN DASH}\N{EM DASH}]\s)\s*",
+    r"(?:caption|description|sentence|answer|response|output|result|assistant|ai|model|bot)"
+    r"\s{0,3}(?:\(?\d?\)?)\s{0,3}(?::|\N{FULLWIDTH COLON}|\s[-\N{EN DASH}\N{EM DASH}]\s)\s*",
     re.IGNORECASE,
 )
 # "The image shows a man": what follows stands by itself. "The image shows that ..." does not.
@@ -80,18 +81,19 @@ _LONG_STOP = re.compile(rf"[{_STOPS}]{{6,}}")
 
 
 def plain_characters(text: str) -> str:
-    """NFC, without what has no glyph (control and format characters, half pairs) and without long runs.
-
-    Of spaces one is left, of line breaks two, of full stops five.
-    """
+    """NFC, without what has no glyph (control and format characters, half pairs) and without long runs."""
     whole = text.encode("utf-8", errors="ignore").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     spaced = "".join(
         letter if letter == "\n" or letter.isprintable() else " " if letter.isspace() else ""
         for letter in whole
     )
-    text = _SPACES.sub(" ", unicodedata.normalize("NFC", spaced))
-    text = _BREAKS.sub(lambda run: "\n" * min(2, run[0].count("\n")), text)
-    return _LONG_STOP.sub(lambda run: run[0][:5], text).strip()
+    return without_long_runs(unicodedata.normalize("NFC", spaced)).strip()
+
+
+def without_long_runs(text: str) -> str:
+    """With one space of many, two line breaks, five full stops."""
+    text = _BREAKS.sub(lambda run: "\n" * min(2, run[0].count("\n")), _SPACES.sub(" ", text))
+    return _LONG_STOP.sub(lambda run: run[0][:5], text)
 
 
 def without_reasoning(text: str) -> tuple[str, bool]:
@@ -121,7 +123,7 @@ def without_markup(text: str) -> str:
     text = _SPECIAL.sub(" ", text)
     text = _FENCE.sub("", text).strip()
     text = _from_json(text)
-    text = html.unescape(_TAG.sub(" ", text))
+    text = without_long_runs(html.unescape(_TAG.sub(" ", text)))
     text = _LINK.sub(r"\1", _HEADING.sub("", text))
     text = _EMPHASIS.sub(lambda found: found[2] or found[3], text)
     return re.sub(r"[ \t]+", " ", text).strip()

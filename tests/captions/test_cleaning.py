@@ -212,14 +212,21 @@ def test_of_faulty_sentences_the_mildest_is_kept():
         "?!" * (MAX_ANSWER // 2 - 1) + "a",
         "the" + " " * (MAX_ANSWER - 4) + "x",
         "a." + "'" * (MAX_ANSWER - 3) + "a",
+        # Runs that are there only when what stands between is taken out.
+        "caption" + "<b>\n" * (MAX_ANSWER // 4 - 2) + "x",
+        "caption" + "\n\N{GRINNING FACE}" * (MAX_ANSWER // 2 - 4) + "x",
+        "a man " + ".\N{GRINNING FACE}" * (MAX_ANSWER // 2 - 4) + "a",
+        "a" + " \N{GRINNING FACE}" * (MAX_ANSWER // 2 - 1) + "x",
+        "caption" + "&#10;" * (MAX_ANSWER // 5 - 2) + "x",
+        '{"caption": "caption' + r"\n" * (MAX_ANSWER // 2 - 12) + 'x"}',
         "&#0;" * MAX_ANSWER,
     ],
     ids=lambda raw: repr(raw[:8]),
 )
 def test_a_hostile_answer_is_read_in_reasonable_time(raw):
-    begin = time.perf_counter()
+    begin = time.process_time()
     clean_answer(raw, "fear")
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 1
 
 
 def test_no_answer_is_too_strange():
