@@ -17,8 +17,10 @@ _MAX_CONFIG = 4 * 2**20
 _ADAPTER = "adapter_config.json"
 # Words by one of which a model's configuration says that it sees.
 _SIGHT = ("vision", "image", "visual", "img_processor")
-# Other values make transformers fetch a kernel from the hub and run it.
-_OWN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
+# Under these keys other values make transformers fetch a kernel from the hub and run it; "flash_attention_2"
+# too, where flash_attn is not installed and the package kernels is.
+_IMPLEMENTATIONS = frozenset(("attn_implementation", "experts_implementation"))
+_OWN_IMPLEMENTATIONS = (None, "eager", "sdpa")
 _WHAT = "put a folder of an image-text-to-text model there, as it lies in its repository"
 
 
@@ -75,25 +77,28 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_attention(config: Any, path: Path, key: str = "") -> None:
+def _check_attention(config: dict[str, Any], path: Path) -> None:
     """Refuse a configuration, or one within it, whose attention or experts are code from somewhere else.
 
     Raises: CaptionError
     """
-    if isinstance(config, dict):
-        for name, value in config.items():
-            inner = (
-                name if name.strip("_").startswith(("attn_implementation", "experts_implementation")) else key
+    left: list[tuple[str, Any]] = [("", config)]  # under which of the keys, and what
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict):
+            left += ((name if _is_implementation(name) else key, inner) for name, inner in value.items())
+        elif isinstance(value, list):
+            left += ((key, inner) for inner in value)
+        elif key and value not in _OWN_IMPLEMENTATIONS:
+            raise CaptionError(
+                f"{path} asks for code from elsewhere ('{key}' is {ascii(value)[:80]}), which is never "
+                "fetched: take the entry out, or choose another model."
             )
-            _check_attention(value, path, inner)
-    elif isinstance(config, list):
-        for value in config:
-            _check_attention(value, path, key)
-    elif key and config not in _OWN_ATTENTION:
-        raise CaptionError(
-            f"{path} asks for code from elsewhere ('{key}' is {ascii(config)[:80]}), which is never fetched: "
-            "take the entry out, or choose another model."
-        )
+
+
+def _is_implementation(key: str) -> bool:
+    """Whether it is such a key, and not "_attn_implementation_autoset", which transformers writes."""
+    return key.strip("_").removesuffix("_internal") in _IMPLEMENTATIONS
 
 
 def needs_code(config: dict[str, Any]) -> bool:

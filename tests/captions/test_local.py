@@ -185,6 +185,10 @@ def test_code_beside_a_model_never_runs(folder, tmp_path):
         {"text_config": {"_attn_implementation_internal": "someone/kernel"}},
         {"attn_implementation": {"text_config": "sdpa", "vision_config": "someone/kernel"}},
         {"experts_implementation": "someone/experts"},
+        {"vision_config": {"_experts_implementation_internal": "someone/experts"}},
+        {"attn_implementation": "flash_attention_2"},  # fetched too, where only the package kernels is there
+        {"attn_implementation": "paged|someone/kernel"},
+        {"attn_implementation": True},
     ],
 )
 def test_attention_from_elsewhere_is_never_fetched(folder, changes):
@@ -194,8 +198,21 @@ def test_attention_from_elsewhere_is_never_fetched(folder, changes):
 
 
 def test_attention_that_pytorch_has_is_no_reason(folder):
-    change_config(folder, attn_implementation="eager", _attn_implementation=None)
+    change_config(
+        folder,
+        attn_implementation={"text_config": "eager", "vision_config": "sdpa"},
+        _attn_implementation=None,
+        _attn_implementation_autoset=True,  # as transformers 4.48 and later wrote into many
+    )
     assert check_model_folder(folder)
+
+
+def test_a_configuration_of_any_depth_is_looked_through(folder):
+    nested = '{"a":' * 3000 + '{"attn_implementation": "someone/kernel"}' + "}" * 3000
+    path = folder / "config.json"
+    path.write_text(nested, encoding="utf-8")
+    with pytest.raises(CaptionError, match=r"asks for code from elsewhere|cannot be read"):
+        check_model_folder(folder)
 
 
 def test_a_model_that_transformers_does_not_know_is_one_sentence(folder):
