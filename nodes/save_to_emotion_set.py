@@ -99,10 +99,11 @@ class SaveToEmotionSet(io.ComfyNode):
         scores = one_each(similarity or [math.nan], len(pictures), "similarities")
         root = Path(folder_paths.get_output_directory())
         saved, progress = [], ProgressBar(len(pictures))
+        counts: dict[Path, int] = {}
         for picture, (label, mixture), text, score in zip(pictures, labels, captions, scores, strict=True):
             throw_exception_if_processing_interrupted()
             saved.append(
-                add_picture(root, set_name[0], cls._png(picture), label, text, float(score), mixture)
+                add_picture(root, set_name[0], cls._png(picture), label, text, float(score), mixture, counts)
             )
             progress.update(1)
         return io.NodeOutput(ui={"images": [shown(picture) for picture in saved]})

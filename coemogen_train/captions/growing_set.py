@@ -66,6 +66,7 @@ def add_picture(
     caption: str = "",
     similarity: float = math.nan,
     mixture: str = "",
+    counts: dict[Path, int] | None = None,
 ) -> SavedPicture:
     """Write a picture and its row.
 
@@ -73,6 +74,7 @@ def add_picture(
         root: the folder that sets lie in. set_name: as `set_folder` takes it.
         png: the file's bytes. emotion: the label, as `prepare` will map it to its taxonomy.
         caption, mixture: "" for none. similarity: not a number for none.
+        counts: pictures per folder, filled in here; kept between calls, each folder is listed only once.
 
     Raises:
         DataError: a name that is none, an emotion that is empty, or a folder that cannot be written to.
@@ -82,7 +84,7 @@ def add_picture(
         raise DataError("the picture's emotion is empty: name it, such as 'awe'.")
     folder = set_folder(root, set_name)
     try:
-        picture = _fresh_name(folder / emotion_folder(label))
+        picture = _fresh_name(folder / emotion_folder(label), {} if counts is None else counts)
         atomic_write_bytes(picture, png)
         row: dict[str, Any] = {
             "image": picture.relative_to(folder).as_posix(),
@@ -122,12 +124,15 @@ def _shown(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name[:60])
 
 
-def _fresh_name(folder: Path) -> Path:
+def _fresh_name(folder: Path, counts: dict[Path, int]) -> Path:
     """A name that nobody has: numbered for people, with some random letters against a second writer."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = sum(1 for path in folder.iterdir() if path.suffix == ".png") + 1
+    if folder not in counts:
+        counts[folder] = sum(1 for path in folder.iterdir() if path.suffix == ".png")
+    number = counts[folder] + 1
     while (path := folder / f"{folder.name}_{number:05d}_{secrets.token_hex(3)}.png").exists():
         number += 1
+    counts[folder] = number
     return path
 
 

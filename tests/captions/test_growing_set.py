@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -59,6 +60,20 @@ def test_equal_pictures_get_a_file_each(tmp_path):
     names = {add_picture(tmp_path, "mine", png(0), "awe").name for _ in range(5)}
     assert len(names) == len(rows(tmp_path)) == 5
     assert sorted(names)[0].startswith("awe_00001_")
+
+
+def test_a_folder_is_listed_once_for_many_pictures_and_counted_on(tmp_path, monkeypatch):
+    add_picture(tmp_path, "mine", png(0), "awe")
+    listed, real = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path.name) or real(path))
+    counts: dict[Path, int] = {}
+    names = [
+        add_picture(tmp_path, "mine", png(1), label, counts=counts).name for label in ["awe", "fear"] * 4
+    ]
+    assert sorted(listed) == ["awe", "fear"]
+    assert [name[:-11] for name in names[::2]] == [f"awe_{number:05d}" for number in range(2, 6)]
+    assert [name[:-11] for name in names[1::2]] == [f"fear_{number:05d}" for number in range(1, 5)]
+    assert len({row["image"] for row in rows(tmp_path)}) == 9
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path):
