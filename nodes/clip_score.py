@@ -6,20 +6,41 @@ from typing import Any
 
 from torch import Tensor
 
+import nodes
+
 from ..coemogen_train.captions import check_text_projection, clip_similarity
 from ..coemogen_train.errors import CaptionError
 
 _AT_ONCE = 16  # pictures through the vision model
+_CHECKPOINT = {"MODEL", "CLIP", "VAE"}  # what a node gives that loads all of a checkpoint
+
+
+def is_from_checkpoint(dynprompt: Any, node_id: str) -> bool:
+    """Whether the graph takes a node's input `clip` from a node that loads a whole checkpoint.
+
+    dynprompt: ComfyUI's hidden input.
+    """
+    seen: set[str] = set()
+    node = dynprompt.get_node(node_id)
+    while isinstance(wire := node["inputs"].get("clip"), list) and wire[0] not in seen:
+        seen.add(wire[0])
+        node = dynprompt.get_node(wire[0])
+    kind = nodes.NODE_CLASS_MAPPINGS.get(node["class_type"])
+    return set(getattr(kind, "RETURN_TYPES", ())) >= _CHECKPOINT
 
 
 class ClipScore:
     """A CLIP and a CLIP Vision model as a judge.
 
+    from_checkpoint: whether the CLIP was loaded as a part of one. Stable Diffusion 1.5's hold no text
+        projection, and ComfyUI leaves the memory in its place as it was found: its values may be another
+        model's, and do not tell.
+
     Raises:
         CaptionError: the CLIP is of another kind, or has no text projection, as in checkpoints of SD 1.5.
     """
 
-    def __init__(self, clip: Any, clip_vision: Any):
+    def __init__(self, clip: Any, clip_vision: Any, from_checkpoint: bool = False):
         self._clip, self._clip_vision = clip, clip_vision
         names = list(clip.tokenize(""))
         encoder = getattr(clip.cond_stage_model, f"clip_{names[0]}", None) if len(names) == 1 else None
@@ -30,6 +51,11 @@ class ClipScore:
                 "Load CLIP (type stable_diffusion) with a file such as clip-vit-large-patch14."
             )
         self._key = names[0]
+        if from_checkpoint and self._key == "l":
+            raise CaptionError(
+                "the connected CLIP is a checkpoint's and has no text projection, so it cannot score: "
+                "connect Load CLIP (type stable_diffusion) with a file such as clip-vit-large-patch14."
+            )
         check_text_projection(self._projection)
 
     def scores(self, captions: list[str], images: Tensor) -> list[float]:

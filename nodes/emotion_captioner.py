@@ -25,7 +25,7 @@ from ..coemogen_train.captions import (
 from ..coemogen_train.errors import CaptionError
 from . import captioner_models
 from .captioner_models import SERVER
-from .clip_score import ClipScore
+from .clip_score import ClipScore, is_from_checkpoint
 from .pictures import emotion_words, to_picture
 from .types import CATEGORY, SEED_STAYS, EmotionType
 
@@ -145,6 +145,7 @@ class EmotionCaptioner(io.ComfyNode):
                     ),
                 ),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -179,8 +180,7 @@ class EmotionCaptioner(io.ComfyNode):
         if image is not None:
             return []
         emotion_words(emotion, 1)
-        if clip is not None and clip_vision is not None:
-            ClipScore(clip, clip_vision)
+        cls._judge(clip, clip_vision)
         if captioner == SERVER:
             with_cancel(
                 lambda: ServerCaptioner(server_url, server_model).check(
@@ -205,7 +205,7 @@ class EmotionCaptioner(io.ComfyNode):
         clip: Any = None,
         clip_vision: Any = None,
     ) -> io.NodeOutput:
-        judge = ClipScore(clip, clip_vision) if clip is not None and clip_vision is not None else None
+        judge = cls._judge(clip, clip_vision)
         wording = Wording(max_tokens, _TEMPERATURE if seed else 0.0, seed)
         writer: Captioner
         if captioner == SERVER:
@@ -216,6 +216,13 @@ class EmotionCaptioner(io.ComfyNode):
         if judge is None:
             return io.NodeOutput(captions, ExecutionBlocker(_NO_SCORE))
         return io.NodeOutput(captions, judge.scores(captions, image))
+
+    @classmethod
+    def _judge(cls, clip: Any, clip_vision: Any) -> ClipScore | None:
+        """Who scores, where both CLIP models are connected."""
+        if clip is None or clip_vision is None:
+            return None
+        return ClipScore(clip, clip_vision, is_from_checkpoint(cls.hidden.dynprompt, cls.hidden.unique_id))
 
 
 _NO_SCORE = (

@@ -378,13 +378,19 @@ def similarities(models: Models, captions: list[str], folder: Path) -> list[floa
         return (out.logits_per_image.diagonal() / model.logit_scale.exp()).tolist()
 
 
-def test_a_checkpoints_clip_cannot_score(comfy_server: ComfyServer, models: Models, script: Script) -> None:
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_checkpoints_clip_cannot_score(
+    comfy_server: ComfyServer, models: Models, script: Script, skip: bool
+) -> None:
     graph = Graph()
     vision = graph.add("CLIPVisionLoader", clip_name=models.clip_vision())
     image = sampled(graph)
-    choices = {"clip": graph.checkpoint()[1], "clip_vision": vision}
+    clip = graph.checkpoint()[1]
+    if skip:
+        clip = graph.add("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-2)
+    choices = {"clip": clip, "clip_vision": vision}
     told = told_before_sampling(comfy_server, graph, image, server_url=script.url, **choices)
-    assert "the connected CLIP has no text projection, so it cannot score captions: connect" in told
+    assert "is a checkpoint's and has no text projection, so it cannot score: connect" in told
 
 
 def test_without_clip_models_there_is_a_caption_and_no_score(
