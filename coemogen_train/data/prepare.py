@@ -105,8 +105,9 @@ def _prepare(
     if not usable:
         raise DataError(_nothing_usable(source, found, tally, options.taxonomy))
     image_root = source_format.root(source)
-    rows = [_row(c, out, image_root, options) for c in usable]
-    given = {c.id: c.record.caption for c in usable if c.record.caption}
+    rows = sorted((_row(c, out, image_root, options) for c in usable), key=lambda row: row["id"])
+    usable.sort(key=lambda c: c.id)
+    given = [(c.id, c.checked.sha256, c.record.caption) for c in usable if c.record.caption]
     create_set(out, _info(out, image_root, options), rows, given)
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in tally.rows]
     atomic_write_text(out / "problems.jsonl", "".join(line + "\n" for line in lines))
@@ -191,7 +192,7 @@ def _report(
     source: str,
     found: int,
     rows: list[dict[str, Any]],
-    given: dict[str, Any],
+    given: list[Any],
     tally: Tally,
     taxonomy: Taxonomy,
 ) -> PrepareReport:

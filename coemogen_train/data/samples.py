@@ -7,6 +7,7 @@
     SET/problems.jsonl        a line per picture that could not be used
     SET/images/               the pictures, where they were copied
     SET/cache/                latents and CLIP features; may be deleted at any time
+    SET/.work/                parts of unfinished work (`sharedwork`)
 
 `samples.parquet` depends on the source alone, so `prepare` may run again without losing captions or
 similarities; rows of the other tables count only while the picture (and caption) they speak of has the same
@@ -15,47 +16,37 @@ content.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from ..emotions import Taxonomy
 from ..errors import DataError, TaxonomyError
 from ..files import atomic_write_text, canonical_json
 from . import tables
+from .rows import Sample, SampleRows, Split, caption_hash, read_rows, side_by_side
 
-Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FORMAT_VERSION = 1
 SET_FILE = "set.json"
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One usable picture of a set.
-
-    id: unique in the set, never changes. image: absolute path. sha256: of the file's bytes, 64 hexadecimal
-    digits.
-    width, height: of the upright picture. objects: names, may be empty. kept: False if the filter dropped it.
-    attributes: whatever else the source said of it, as strings.
-    """
-
-    id: str
-    image: Path
-    emotion: str
-    split: Split
-    sha256: str
-    width: int
-    height: int
-    caption: str | None = None
-    scene: str | None = None
-    objects: tuple[str, ...] = ()
-    kept: bool = True
-    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+__all__ = [
+    "FORMAT_VERSION",
+    "SET_FILE",
+    "SPLITS",
+    "Sample",
+    "SampleRows",
+    "SetInfo",
+    "Split",
+    "TrainingSet",
+    "caption_hash",
+    "create_set",
+    "side_by_side",
+    "work_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +92,7 @@ class TrainingSet:
     def __init__(self, root: Path, info: SetInfo):
         self.root = root
         self.info = info
-        self._samples: list[Sample] | None = None
+        self._rows: SampleRows | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> TrainingSet:
@@ -134,13 +125,13 @@ class TrainingSet:
         """Where latents and features are kept."""
         return self.root / "cache"
 
-    def samples(self, split: str | None = None, kept_only: bool = False) -> list[Sample]:
+    def samples(self, split: str | None = None, kept_only: bool = False) -> SampleRows:
         """Return a split's samples (None: all) sorted by id; `kept_only`: without what the filter dropped."""
         if split is not None and split not in SPLITS:
             raise DataError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}.")
-        if self._samples is None:
-            self._samples = self._read()
-        return [s for s in self._samples if split in (None, s.split) and (s.kept or not kept_only)]
+        if self._rows is None:
+            self._rows = read_rows(self.root, self._image_base())
+        return self._rows.where(split, kept_only)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many kept samples each emotion has in each split, emotions in the taxonomy's order."""
@@ -151,7 +142,11 @@ class TrainingSet:
 
     def reload(self) -> None:
         """Forget what was read; the next call sees the tables as they are now."""
-        self._samples = None
+        self._rows = None
+
+    def work_folder(self, name: str) -> Path:
+        """Where the parts of unfinished work are kept."""
+        return work_folder(self.root, name)
 
     def caption_rows(self) -> list[dict[str, Any]]:
         """Return the rows of captions.parquet, [] where there is none."""
@@ -162,15 +157,13 @@ class TrainingSet:
         return tables.read_table(self.root / "similarities.parquet", tables.SIMILARITIES)
 
     def write_captions(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replace captions.parquet; `rows` are sorted by id here."""
-        ordered = sorted(rows, key=lambda row: row["id"])
-        tables.write_table(self.root / "captions.parquet", tables.CAPTIONS, ordered)
+        """Replace captions.parquet. rows: sorted by id; may be read while they are written."""
+        tables.write_table(self.root / "captions.parquet", tables.CAPTIONS, _ascending(rows))
         self.reload()
 
     def write_similarities(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replace similarities.parquet; `rows` are sorted by id here."""
-        ordered = sorted(rows, key=lambda row: row["id"])
-        tables.write_table(self.root / "similarities.parquet", tables.SIMILARITIES, ordered)
+        """Replace similarities.parquet. rows: sorted by id; may be read while they are written."""
+        tables.write_table(self.root / "similarities.parquet", tables.SIMILARITIES, _ascending(rows))
         self.reload()
 
     def _image_base(self) -> Path:
@@ -181,64 +174,60 @@ class TrainingSet:
                 return moved
         return Path(self.info.image_root_absolute or self.root)
 
-    def _read(self) -> list[Sample]:
-        rows = tables.read_table(self.root / "samples.parquet", tables.SAMPLES)
-        captions = {row["id"]: row for row in self.caption_rows()}
-        verdicts = {row["id"]: row for row in self.similarity_rows()}
-        base = self._image_base()
-        return [_sample(row, base, captions.get(row["id"]), verdicts.get(row["id"])) for row in rows]
+
+def work_folder(root: Path, name: str) -> Path:
+    """Where the parts of a set's unfinished work are kept; the set itself need not exist yet."""
+    return root / ".work" / name
+
+
+def _ascending(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Pass rows on, and see that they are sorted by id and none is there twice: joining them relies on it."""
+    last: str | None = None
+    for row in rows:
+        if last is not None and row["id"] <= last:
+            raise ValueError(f"the row {row['id']!r} does not come after {last!r}")
+        last = row["id"]
+        yield row
 
 
 def create_set(
-    root: Path, info: SetInfo, samples: Iterable[Mapping[str, Any]], given: Mapping[str, str]
+    root: Path, info: SetInfo, samples: Iterable[Mapping[str, Any]], given: Iterable[tuple[str, str, str]]
 ) -> TrainingSet:
     """Write a set's tables; `set.json` comes last, so that an unfinished set is none.
 
-    samples: rows of tables.SAMPLES, in any order. given: captions that came with the source, by sample id.
+    samples: rows of tables.SAMPLES, sorted by id. given: (id, sha256, caption) of the captions that came with
+    the source, sorted by id. Both may be read as they are written: nothing is held in memory.
     Captions that were written for these very pictures before are kept where the source brings none.
     """
-    rows = sorted(samples, key=lambda row: row["id"])
-    hashes = {row["id"]: row["sha256"] for row in rows}
-    captions = [
-        {"id": key, "sha256": hashes[key], "caption": text, "origin": "given"}
-        for key, text in given.items()
-        if key in hashes
-    ]
-    for old in tables.read_table(root / "captions.parquet", tables.CAPTIONS):
-        if old["origin"] != "given" and old["id"] not in given and hashes.get(old["id"]) == old["sha256"]:
-            captions.append(old)
-    tables.write_table(root / "samples.parquet", tables.SAMPLES, rows)
+    tables.write_table(root / "samples.parquet", tables.SAMPLES, _ascending(samples))
     made = TrainingSet(root, info)
-    made.write_captions(captions)
+    made.write_captions(_merged_captions(root, given))
     atomic_write_text(root / SET_FILE, canonical_json(info.to_dict()) + "\n")
     return made
 
 
-def caption_hash(caption: str) -> str:
-    """Return the SHA-256 of a caption: by it a similarity knows which caption it belongs to."""
-    return hashlib.sha256(caption.encode("utf-8")).hexdigest()
+def _merged_captions(root: Path, given: Iterable[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
+    """The captions of a set whose samples were just written: what came with the source, and what the old
+    table says of the same pictures."""
+    told = ({"id": key, "sha256": digest, "caption": text, "origin": "given"} for key, digest, text in given)
+    for row, old in side_by_side(told, _still_true(root)):
+        if old is not None and (row is None or _outlives(old, row["caption"])):
+            if row is not None or old["origin"] != "given" or old["review"]:
+                yield old
+        elif row is not None:
+            yield row
 
 
-def _sample(
-    row: dict[str, Any], base: Path, caption_row: dict[str, Any] | None, verdict: dict[str, Any] | None
-) -> Sample:
-    caption = None
-    if caption_row is not None and caption_row["sha256"] == row["sha256"]:
-        caption = caption_row["caption"]
-    kept = True
-    if verdict is not None and caption is not None and verdict["sha256"] == row["sha256"]:
-        kept = verdict["kept"] or verdict["caption_sha256"] != caption_hash(caption)
-    return Sample(
-        id=row["id"],
-        image=base / row["image"],
-        emotion=row["emotion"],
-        split=row["split"],
-        sha256=row["sha256"],
-        width=row["width"],
-        height=row["height"],
-        caption=caption,
-        scene=row["scene"],
-        objects=tuple(row["objects"]),
-        kept=kept,
-        attributes=json.loads(row["attributes"]),
-    )
+def _still_true(root: Path) -> Iterator[dict[str, Any]]:
+    """The rows of the captions table whose picture is still in the samples table."""
+    samples = tables.iterate_table(root / "samples.parquet", tables.SAMPLES)
+    captions = tables.iterate_table(root / "captions.parquet", tables.CAPTIONS)
+    for sample, caption in side_by_side(samples, captions):
+        if sample is not None and caption is not None and sample["sha256"] == caption["sha256"]:
+            yield caption
+
+
+def _outlives(old: Mapping[str, Any], given: str) -> bool:
+    """Whether an old caption stays where the source brings one: a person wrote it, or it is the same one,
+    with what was found out about it."""
+    return bool(old["origin"] == "person" or given in (old["caption"], old["draft"]))

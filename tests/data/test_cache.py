@@ -208,7 +208,7 @@ def test_values_not_finite_name_the_picture(many, clip):
 
 
 def test_what_is_not_there_is_said(many, base, clip):
-    held_out = (many.samples("val") + many.samples("test"))[0].id
+    held_out = [*many.samples("val"), *many.samples("test")][0].id
     cache = build_cache(many, base, clip, flip=False, options=EXACT)
     assert cache.image_embeds(held_out).shape == (12,)
     with pytest.raises(DataError, match="only the train split"):
