@@ -26,6 +26,7 @@ else:
 ROOMS = (
     "errors",
     "files",
+    "pages",
     "emotions",
     "adapter",
     "captions",
@@ -152,6 +153,16 @@ def test_what_runs_inside_comfyui_needs_torch_and_safetensors_alone(repository: 
         if room in COMFY_ROOMS:
             foreign = absolute_imports(tree.body) - set(sys.stdlib_module_names) - COMFY_ROOMS[room]
             wrong += [f"{name} imports {other}" for other in foreign]
+    assert not wrong
+
+
+def test_pages_know_nothing_of_what_they_show(repository: Path) -> None:
+    wrong = []
+    for name, tree in modules(repository):
+        if name.split(".")[0] == "pages":
+            ours = relative_imports(name, tree, is_package(repository, name))
+            wrong += [other for other in ours if not other.startswith("pages.")]
+            wrong += absolute_imports(ast.walk(tree)) - set(sys.stdlib_module_names) - {"PIL"}
     assert not wrong
 
 

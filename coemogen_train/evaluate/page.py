@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-from importlib.resources import files
 
+from ..pages import Html, data_uri, join, page, style_sheet, tag
 from .captions import (
     comparison_verdict,
     confusion_caption,
@@ -16,27 +15,14 @@ from .captions import (
     shown,
 )
 from .curves import Track, interval_mark, loss_curve, tracks_plot
-from .markup import Html, join, tag
 from .report import Confusion, DemoReport, Row
-
-# What the page may load, told to the browser: pictures inside it and its own style, nothing else.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def report_page(report: DemoReport) -> str:
     """The whole page, UTF-8 text."""
     sections = (_head, _tiles, _sheet, _metrics, _guidance, _confusions, _curves, _stages, _settings, _footer)
-    style = Html((files(__package__) / "templates" / "report.css").read_text(encoding="utf-8"))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", report.title),
-        tag("style", style),
-    )
-    body = tag("body", tag("main", [section(report) for section in sections]))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    style = style_sheet(__package__, "report.css")
+    return page(report.title, style, [section(report) for section in sections])
 
 
 def _head(report: DemoReport) -> Html:
@@ -78,8 +64,8 @@ def _sheet(report: DemoReport) -> Html | None:
     if report.sheet is None:
         return None
     caption = report.sheet_caption or "Rows are emotions, groups of columns are methods."
-    data = base64.b64encode(report.sheet).decode("ascii")
-    picture = tag("img", src=f"data:image/png;base64,{data}", alt=f"Sample sheet. {caption}", class_="sheet")
+    data = data_uri(report.sheet, "image/png")
+    picture = tag("img", src=data, alt=f"Sample sheet. {caption}", class_="sheet")
     return join(
         tag("h2", "What it makes"), tag("figure", picture, tag("figcaption", caption, class_="caption"))
     )

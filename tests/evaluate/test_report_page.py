@@ -28,8 +28,8 @@ from coemogen_train.evaluate import (
     write_report,
 )
 from coemogen_train.evaluate.captions import comparison_verdict, duration
-from coemogen_train.evaluate.markup import VOID, join, tag
 from coemogen_train.evaluate.page import report_page
+from coemogen_train.pages.markup import VOID, join, tag
 
 HOSTILE = "</td><script>alert('1')</script>\"><img src=x onerror=alert(2)>&lt;"
 PNG = base64.b64decode(

@@ -1,0 +1,22 @@
+"""Pages that show what a command found: HTML that cannot forget to escape, one look, pictures inside.
+
+Nothing here knows what a page is about.
+"""
+
+from .frame import STATIC, base_style, data_uri, page, style_sheet
+from .markup import Html, join, tag
+from .pictures import thumbnail
+from .ticks import nice_ticks
+
+__all__ = [
+    "STATIC",
+    "Html",
+    "base_style",
+    "data_uri",
+    "join",
+    "nice_ticks",
+    "page",
+    "style_sheet",
+    "tag",
+    "thumbnail",
+]
