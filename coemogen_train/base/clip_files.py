@@ -40,7 +40,7 @@ def load_clip(spec: str, device: str | torch.device, dtype: torch.dtype) -> Clip
     if path.is_dir():
         return _load_folder(path, device, dtype, path.resolve().name)
     if path.is_file():
-        return _load_file(path, device, dtype)
+        return load_file(path, device, dtype)
     architecture, _, weights = spec.partition(":")
     architecture = architecture.replace("/", "-")  # "ViT-L/14" and "ViT-L-14" are one model
     if architecture in _open_clip_names():
@@ -91,12 +91,19 @@ def _from_transformers(model: Any, tokenizer: Any, transform: ImageTransform, na
         text_width=int(model.text_projection.out_features) if tokenizer is not None else None,
         transform=transform,
         embed_pixels=embed_pixels,
-        embed_texts=_text_embedder(model, tokenizer) if tokenizer is not None else None,
+        embed_texts=None if tokenizer is None else text_embedder(model, tokenizer, _text_length(model)),
     )
 
 
-def _text_embedder(model: Any, tokenizer: Any) -> Callable[[list[str]], Tensor]:
-    max_length = int(model.config.text_config.max_position_embeddings)
+def _text_length(model: Any) -> int:
+    return int(model.config.text_config.max_position_embeddings)
+
+
+def text_embedder(model: Any, tokenizer: Any, max_length: int) -> Callable[[list[str]], Tensor]:
+    """Sentences -> projected embeddings [B, P], by a model with `text_model` and `text_projection`.
+
+    max_length: tokens in a sentence, BOS and EOS included; longer ones are cut.
+    """
 
     def embed_texts(texts: list[str]) -> Tensor:
         tokens = tokenizer(
@@ -140,13 +147,17 @@ def _read_transform(folder: Path) -> ImageTransform:
 # ------------------------------------------------------------------------------------------------- one file
 
 
-def _load_file(path: Path, device: str | torch.device, dtype: torch.dtype) -> ClipEncoder:
-    """A file with transformers' names; the shapes tell its sizes. The text half is used if it is there."""
+def load_file(path: Path, device: str | torch.device, dtype: torch.dtype) -> ClipEncoder:
+    """A file with transformers' names; the shapes tell its sizes. The text half is used if it is there.
+
+    Raises:
+        UserError: it is another file, or not whole.
+    """
     from transformers import CLIPConfig, CLIPModel, CLIPVisionModelWithProjection
 
     weights = read_checkpoint(path)
     vision = _vision_sizes(path, weights)
-    text = _text_sizes(weights)
+    text = text_sizes(weights)
     with empty_weights():
         model: Any
         if text is None:
@@ -199,7 +210,8 @@ def _vision_sizes(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _text_sizes(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def text_sizes(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The sizes of a CLIPTextConfig, as the shapes tell them; None without a text half or its projection."""
     tokens = weights.get("text_model.embeddings.token_embedding.weight")
     positions = weights.get("text_model.embeddings.position_embedding.weight")
     fc1 = weights.get("text_model.encoder.layers.0.mlp.fc1.weight")

@@ -84,6 +84,7 @@ class ClipEncoder:
         transform: picture -> pixels [3, H, W].
         embed_pixels: pixels [B, 3, H, W] -> unnormalised projected embeddings [B, V].
         embed_texts: sentences -> unnormalised projected embeddings [B, V].
+        pair_fingerprint: of both halves, where `fingerprint` is of the image half alone; else None.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ClipEncoder:
     transform: ImageTransform
     embed_pixels: Callable[[Tensor], Tensor] = field(repr=False)
     embed_texts: Callable[[list[str]], Tensor] | None = field(repr=False)
+    pair_fingerprint: str | None = field(default=None, repr=False)
     _fingerprint: str | None = field(default=None, repr=False)
 
     @property
@@ -135,8 +137,8 @@ class ClipEncoder:
         if self.embed_texts is None or self.text_width is None:
             raise UserError(
                 f"{self.name}: this is CLIP's image half only, and captions have to be compared with "
-                "pictures: give a CLIP with both halves, as a folder from Hugging Face or an open_clip name "
-                "such as ViT-L-14."
+                "pictures: give the text half beside it, or a CLIP with both, as a folder from Hugging Face "
+                "or an open_clip name such as ViT-L-14."
             )
         rows = [
             self.embed_texts(list(texts[start : start + batch_size])).float().cpu()
@@ -146,7 +148,10 @@ class ClipEncoder:
 
 
 def load_vision(
-    spec: str | Any, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    spec: str | Any,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    text: str | None = None,
 ) -> ClipEncoder:
     """Load a CLIP, frozen.
 
@@ -155,10 +160,16 @@ def load_vision(
             (.safetensors, images only, read with no network); an open_clip name, alone ("ViT-L-14", its
             first published weights), with weights by name ("ViT-L-14:openai") or from a file
             ("ViT-L-14:/models/vit_l.safetensors"); or a Hugging Face id, "owner/name".
+        text: beside a `clip_vision` file, the text half in a file of ComfyUI's `text_encoders` folder, with
+            its projection.
 
     Raises:
         UserError: nothing is there, or it is no CLIP.
     """
+    if text is not None:
+        from .clip_pair import load_pair
+
+        return load_pair(str(spec), text, device, dtype)
     from .clip_files import load_clip
 
     return load_clip(str(spec), device, dtype)
