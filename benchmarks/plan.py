@@ -45,7 +45,7 @@ def make_large_set(root: Path) -> Path:
         Image.new("RGB", (640, 512), (number * 16, 90, 255 - number * 16)).save(folder / f"{number}.jpg")
     counts = [round(ROWS * share) for share in SHARES]
     counts[0] += ROWS - sum(counts)
-    rows, captions = [], {}
+    rows, given = [], []
     for emotion, count in zip(MIKELS.names, counts, strict=True):
         for number in range(count):
             key = f"{emotion}_{number:05d}"
@@ -68,9 +68,9 @@ def make_large_set(root: Path) -> Path:
                     "attributes": "{}",
                 }
             )
-            captions[key] = f"a lamp shines on picture number {number} beside a tree in a wet street"
+            given.append((key, digest, f"a lamp shines on picture number {number} in a wet street"))
     info = SetInfo(MIKELS, "CC-BY-NC-4.0", "made for this benchmark", "images", None, {})
-    create_set(root, info, rows, captions)
+    create_set(root, info, sorted(rows, key=lambda row: row["id"]), sorted(given))
     return root
 
 

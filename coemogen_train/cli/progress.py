@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,13 @@ Report = Callable[[str, int, "int | None"], None]
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """Yield a function that shows how far a stage has come; each new stage gets a bar of its own."""
+    """Yield a function that shows how far a stage has come; each new stage gets a bar of its own.
+
+    Of several processes that share the work, one shows it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda _stage, _done, _total: None
+        return
     from rich import progress as rich
     from rich.console import Console
 

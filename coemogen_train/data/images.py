@@ -74,9 +74,14 @@ def check_image(path: Path, limits: ImageLimits = ImageLimits()) -> CheckedImage
     Raises: ImageProblem of kind missing, not_a_file, unreadable, empty, too_large, undecodable, truncated,
     too_small.
     """
-    data = read_file(path, limits)
+    return check_bytes(read_file(path, limits), path, limits)
+
+
+def check_bytes(data: bytes, path: object, limits: ImageLimits = ImageLimits()) -> CheckedImage:
+    """As `check_image`, of bytes that were read already. path: where they stood, if that was a `Path`: then
+    its ending is looked at."""
     image, name, notes = decode_rgb(data, limits)
-    if not has_suffix_of(path, name):
+    if isinstance(path, Path) and not has_suffix_of(path, name):
         notes = (*notes, "wrong_suffix")
     return CheckedImage(hashlib.sha256(data).hexdigest(), image.width, image.height, name, notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ PROBLEM_TEXTS = {
     "duplicate": "the same file content once more; the first is used",
     "conflicting_duplicate": "the same file content under different emotions: none is used",
     "duplicate_id": "an id that another row has already",
+    "unsure": "the probe is not sure enough of its emotion",
 }
 NOTE_TEXTS = {
     "animated": "moving pictures: the first frame is used",
@@ -40,6 +42,7 @@ NOTE_TEXTS = {
     "deep_grey": "scaled from 16 or more bits to 8",
     "wrong_suffix": "the ending of the name is not that of the content",
     "trimmed_label": "labels with spaces around them",
+    "forgiven_label": "labels in another word form, or with a slip of the keyboard",
     "other_files": "files that are no pictures, left alone",
     "hidden_files": "hidden files, left alone",
     "unreadable_folders": "folders that the system does not allow listing: what is in them is not counted",
@@ -53,13 +56,11 @@ class Tally:
     problems: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    rows: list[dict[str, str]] = field(default_factory=list)
 
-    def problem(self, kind: str, name: str, detail: str) -> None:
+    def problem(self, kind: str, name: str) -> None:
         """Count one picture that cannot be used."""
         self.problems[kind] += 1
         self._example(kind, name)
-        self.rows.append({"image": _encodable(name), "problem": kind, "detail": _encodable(detail)})
 
     def note(self, kind: str, name: str) -> None:
         """Count an oddity that harms nothing."""
@@ -97,6 +98,11 @@ class PrepareReport:
             "emotions": {name: dict(splits) for name, splits in self.emotions.items()},
             "captions": self.captions,
         }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> PrepareReport:
+        """Read `to_dict`'s object."""
+        return cls(**value)
 
     def tables(self) -> list[Table]:
         """The report as rich tables: pictures per emotion and split, then problems and notes."""
@@ -138,6 +144,6 @@ def printable(name: str, limit: int | None = _NAME_LENGTH) -> str:
     return shown[: limit // 2] + "…" + shown[-limit // 2 :]
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Return `text` with what UTF-8 cannot hold escaped."""
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

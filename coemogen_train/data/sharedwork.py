@@ -8,7 +8,10 @@ and another does it again. There is no other communication than this folder:
 
     SET/.work/<name>/parts/      results that are no file of the set yet
     SET/.work/<name>/locks/      a part belongs to the process that holds its lock
-    SET/.work/<name>/done.json   what the last finished run answered
+    SET/.work/<name>/present/    a locked file for each process at work
+    SET/.work/<name>/done.json   what the run answered, for the processes that did not finish it
+
+The last process to leave finished work removes all of it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,9 @@ class Crew:
         return self.index == 0
 
 
+ALONE = Crew()
+
+
 class SharedWork:
     """One piece of work on a set, such as its captions.
 
@@ -61,10 +67,11 @@ class SharedWork:
         plan are not this one's. crew: who works beside this process.
     """
 
-    def __init__(self, folder: Path, plan: str, crew: Crew = Crew()):
+    def __init__(self, folder: Path, plan: str, crew: Crew = ALONE):
         self.folder, self.plan, self.crew = folder, plan, crew
         self.parts = folder / "parts"
         self._locks = folder / "locks"
+        self._present = folder / "present"
         self._stamp = folder / "done.json"
         self._seen = self._stamped()
 
@@ -86,8 +93,21 @@ class SharedWork:
 
         Raises: whatever `do` and `finish` raise; what was done by then stays.
         """
-        self.parts.mkdir(parents=True, exist_ok=True)
-        self._locks.mkdir(parents=True, exist_ok=True)
+        with self._presence():
+            answer = self._do_all(count, is_done, do, on_done)
+            if answer is None:
+                answer = self._finish(finish)
+        self._leave()
+        return answer
+
+    def _do_all(
+        self,
+        count: int,
+        is_done: Callable[[int], bool],
+        do: Callable[[int], None],
+        on_done: Callable[[int], None],
+    ) -> dict[str, Any] | None:
+        """See all parts done; the answer, where another process has finished everything meanwhile."""
         left = _rotated(count, self.crew)
         while left:
             waiting = [part for part in left if not self._attend(part, is_done, do, on_done)]
@@ -96,7 +116,10 @@ class SharedWork:
                     return answer
                 time.sleep(_POLL)  # others are at these parts
             left = waiting
-        with self._lock("finish", wait=True):
+        return None
+
+    def _finish(self, finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        with self._lock("finish.lock", wait=True):
             if (answer := self._finished_elsewhere()) is not None:
                 return answer
             answer = finish()
@@ -104,7 +127,6 @@ class SharedWork:
             atomic_write_text(self._stamp, canonical_json(told))
             # The stamp comes first: whoever finds the parts gone finds it, and does not do them again.
             shutil.rmtree(self.parts, ignore_errors=True)
-        shutil.rmtree(self._locks, ignore_errors=True)
         return answer
 
     def stale_parts(self, planned: Callable[[str], bool]) -> list[Path]:
@@ -117,6 +139,27 @@ class SharedWork:
             if not path.name.startswith(PART_PREFIX) and not planned(path.name)
         )
 
+    @contextmanager
+    def _presence(self) -> Iterator[None]:
+        """Hold a file that tells other processes that this one is at work."""
+        own = self._present / f"{secrets.token_hex(8)}.lock"
+        with ExitStack() as held:
+            while not own.exists():  # whoever was just leaving may have removed it
+                held.close()
+                held.enter_context(self._lock(own.name, wait=True, folder=self._present))
+            yield
+        own.unlink(missing_ok=True)
+
+    def _leave(self) -> None:
+        """Remove everything, unless another process is still at it."""
+        for path in self._present.glob("*.lock"):
+            with self._lock(path.name, wait=False, owner=-1, folder=self._present) as dead:
+                if not dead:
+                    return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # other work is under way on this set
+            self.folder.parent.rmdir()
+
     def _attend(
         self,
         part: int,
@@ -126,7 +169,7 @@ class SharedWork:
     ) -> bool:
         """See that a part gets done; False where another process is at it."""
         if not is_done(part):
-            with self._lock(str(part), wait=False, owner=part % self.crew.count) as mine:
+            with self._lock(f"{part}.lock", wait=False, owner=part % self.crew.count) as mine:
                 if not mine:
                     return False
                 if not is_done(part):
@@ -151,15 +194,16 @@ class SharedWork:
             return None
 
     @contextmanager
-    def _lock(self, name: str, wait: bool, owner: int = 0) -> Iterator[bool]:
+    def _lock(self, name: str, wait: bool, owner: int = 0, folder: Path | None = None) -> Iterator[bool]:
         """Hold a lock of the operating system's, which goes with its process, however that dies.
 
         On a disk that knows no locks, each process keeps to its own share: `owner` is who may work.
         """
         from filelock import FileLock, Timeout
 
-        self._locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._locks / f"{name}.lock")
+        place = folder or self._locks
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place / name)
         held = True
         try:
             lock.acquire(timeout=-1 if wait else 0)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..emotions import MIKELS
 from .prepare import PrepareOptions, Progress, prepare_table
 from .report import PrepareReport
+from .sharedwork import ALONE, Crew
 
 
 def prepare_toy(
@@ -16,6 +16,7 @@ def prepare_toy(
     seed: int = 0,
     options: PrepareOptions = PrepareOptions(),  # noqa: B008 - frozen
     progress: Progress | None = None,
+    crew: Crew = ALONE,
     **drawing: Any,
 ) -> PrepareReport:
     """Draw toy pictures to SET/source and make the set `out` from them.
@@ -32,13 +33,11 @@ def prepare_toy(
     write_toy_source(folder, seed, **drawing)
     style = drawing.get("style", "plain")
     told = f"toy world, seed {seed}" + ("" if style == "plain" else f", {style}")
-    taxonomy = options.taxonomy
-    if taxonomy == MIKELS:
-        taxonomy = toy_taxonomy(drawing.get("emotions"))
+    taxonomy = options.taxonomy or toy_taxonomy(drawing.get("emotions"))
     known = replace(
         options,
         taxonomy=taxonomy,
         licence=options.licence or "Apache-2.0",
         origin=options.origin or told,
     )
-    return prepare_table(folder / "samples.jsonl", out, known, progress)
+    return prepare_table(folder / "samples.jsonl", out, known, progress, crew)

@@ -57,7 +57,9 @@ def rewritten(root, info, of, change=lambda row: row, caption=lambda sample: sam
                 captions[row["id"]] = caption(sample)
     for table in ("captions", "samples"):
         (root / f"{table}.parquet").unlink(missing_ok=True)
-    return create_set(root, info, rows, captions)
+    rows.sort(key=lambda row: row["id"])
+    given = [(row["id"], row["sha256"], captions[row["id"]]) for row in rows if row["id"] in captions]
+    return create_set(root, info, rows, given)
 
 
 def checked(settings, the_set=None, **changes):
