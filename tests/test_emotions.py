@@ -1,8 +1,12 @@
 """A taxonomy is data and refuses to contradict itself; a mixture is read exactly as its grammar says."""
 
+import math
+
 import pytest
 
 from coemogen_train.emotions import (
+    BUILT_IN,
+    EMOART,
     MIKELS,
     Emotion,
     Taxonomy,
@@ -80,6 +84,72 @@ def test_built_in_by_name():
     assert load_taxonomy(" Mikels ") is MIKELS
 
 
+@pytest.mark.parametrize(("name", "size"), [("mikels", 8), ("ekman", 7), ("emoart", 12), ("plutchik", 24)])
+def test_the_taxonomies_of_data_sets_are_bundled(name, size):
+    taxonomy = load_taxonomy(name)
+    assert (taxonomy.name, taxonomy.num_emotions) == (name, size)
+    assert Taxonomy.from_dict(taxonomy.to_dict()) == taxonomy
+
+
+def test_emoarts_places_lie_on_russells_circle_on_the_side_of_their_polarity():
+    for emotion in EMOART.emotions:
+        assert math.hypot(emotion.valence, emotion.arousal) == pytest.approx(1, abs=0.01)
+        assert (emotion.valence > 0) == (emotion.polarity == "positive")
+
+
+@pytest.mark.parametrize(
+    ("label", "taxonomy", "emotion"),
+    [
+        ("sad", "mikels", "sadness"),
+        (" Angry ", "mikels", "anger"),
+        ("content", "mikels", "contentment"),
+        ("AFRAID", "mikels", "fear"),
+        ("awe-struck", "mikels", "awe"),
+        ("excitment", "mikels", "excitement"),
+        ("amusemnet", "mikels", "amusement"),
+        ("discust", "mikels", "disgust"),
+        ("sadnesss", "mikels", "sadness"),
+        ("sadnes", "mikels", "sadness"),
+        ("Sadness", "emoart", "sad"),
+        ("Content", "emoart", "contentment"),
+        ("frustation", "emoart", None),
+        ("Frusrated", "emoart", "frustrated"),
+        ("terrified", "plutchik", "terror"),
+        ("scared", "ekman", "fear"),
+        # Near in meaning or in letters, yet another word: nobody said so.
+        ("danger", "mikels", None),
+        ("angel", "mikels", None),
+        ("unhappy", "emoart", None),
+        ("happy", "mikels", None),
+        ("terrified", "mikels", None),
+        ("discontentment", "mikels", None),
+        ("awful", "mikels", None),
+        ("awesome", "mikels", None),
+        ("year", "mikels", None),
+        ("ear", "mikels", None),
+        ("joy", "mikels", None),
+        ("", "mikels", None),
+        ("some thing else", "mikels", None),
+    ],
+)
+def test_a_label_is_forgiven_its_form_and_one_slip_and_nothing_else(label, taxonomy, emotion):
+    known = BUILT_IN[taxonomy]
+    wanted = None if emotion is None else (known.index(emotion), False)
+    assert known.forgiving_index(label) == wanted
+
+
+def test_every_bundled_name_is_itself_before_anything_is_forgiven():
+    for taxonomy in BUILT_IN.values():
+        for place, name in enumerate(taxonomy.names):
+            assert taxonomy.forgiving_index(f" {name.upper()}") == (place, True)
+
+
+def test_a_label_that_could_mean_two_emotions_means_neither():
+    two = Taxonomy("two", (Emotion("amused", "a"), Emotion("amusing", "a"), Emotion("calmer", "b")))
+    assert two.forgiving_index("amusement") is None
+    assert Taxonomy("t", (Emotion("staling", "a"), Emotion("stalins", "a"))).forgiving_index("stalin") is None
+
+
 @pytest.mark.parametrize("spelling", ["being at home", "Being_At-Home", "BEINGATHOME", " being  at home "])
 def test_index_forgives_spelling(spelling, tmp_path):
     path = tmp_path / "home.toml"
@@ -125,8 +195,8 @@ def test_a_wrong_file_is_told_in_one_sentence_with_its_name(text, fault, tmp_pat
 
 
 def test_neither_built_in_nor_a_file():
-    with pytest.raises(TaxonomyError, match="'plutchik' is neither"):
-        load_taxonomy("plutchik")
+    with pytest.raises(TaxonomyError, match="'goemotions' is neither"):
+        load_taxonomy("goemotions")
 
 
 def test_a_file_that_is_no_text(tmp_path):
