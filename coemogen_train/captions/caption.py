@@ -1,8 +1,8 @@
-"""One way in for every backend: a picture and its emotion become a caption, in a few attempts at most."""
+"""One way in for every backend: pictures and their emotions become captions, in a few attempts at most."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,10 @@ class CaptionStopped(Exception):
     """The user stopped the captioning; no caption was made."""
 
 
+class NoAnswer(CaptionError):
+    """There is no answer to this one request; the next may well get one."""
+
+
 @dataclass(frozen=True)
 class Wording:
     """How an answer is drawn. temperature 0: the likeliest words; above: drawn by `seed`, below 2^31."""
@@ -32,6 +36,9 @@ class Wording:
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
+
+
+PLAIN = Wording()
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Captioner(Protocol):
 
     def answer(
         self,
-        picture: Image.Image,
+        picture: Image.Image | None,
         prompt: str,
         wording: Wording,
         should_stop: Callable[[], bool],
@@ -59,12 +66,26 @@ class Captioner(Protocol):
     ) -> Answer:
         """Answer once.
 
-        picture: RGB. should_stop: asked at every token, or every tenth of a second. on_token: told how many
-        tokens there are, where the backend knows.
+        picture: RGB; None: the request is of text alone. should_stop: asked at every token, or every tenth of
+        a second. on_token: told how many tokens there are, where the backend knows.
 
         Raises:
-            CaptionStopped: should_stop said so. CaptionError: no answer can be had.
+            CaptionStopped: should_stop said so. CaptionError: no answer can be had; NoAnswer where that may
+            be so of this request alone.
         """
+
+
+class BatchCaptioner(Captioner, Protocol):
+    """A captioner that answers several requests at once."""
+
+    def answers(
+        self,
+        pictures: Sequence[Image.Image | None],
+        prompts: Sequence[str],
+        wording: Wording,
+        should_stop: Callable[[], bool],
+    ) -> list[Answer]:
+        """Answer each prompt about its picture; all have a picture, or none. Raises: as `answer`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +113,7 @@ def write_caption(
     picture: Image.Image,
     emotion: str,
     *,
-    wording: Wording = Wording(),
+    wording: Wording = PLAIN,
     attempts: int = 3,
     should_stop: Callable[[], bool] = lambda: False,
     on_token: Callable[[int], None] = lambda _count: None,
@@ -117,10 +138,45 @@ def write_caption(
     shown = bounded_picture(picture)
     tried: list[CleanedAnswer] = []
     while len(tried) < attempts and not (tried and not tried[-1].faults):
-        answer = captioner.answer(shown, prompt, _wording_of(wording, len(tried)), should_stop, on_token)
+        answer = captioner.answer(shown, prompt, later_wording(wording, len(tried)), should_stop, on_token)
         tried.append(clean_answer(answer.text, emotion, answer.cut_off))
+    return _best(tried, captioner.model)
+
+
+def write_captions(
+    captioner: BatchCaptioner,
+    pictures: Sequence[Image.Image],
+    emotions: Sequence[str],
+    *,
+    wording: Wording = PLAIN,
+    attempts: int = 3,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Caption]:
+    """Caption a batch as `write_caption` captions one picture; the faulty ones are asked for again together.
+
+    What comes of it depends on the batch alone. Raises: as `write_caption`.
+    """
+    if attempts < 1:
+        raise CaptionError(f"a caption cannot be written in {attempts} attempts: allow at least 1.")
+    prompts = [caption_prompt(emotion) for emotion in emotions]
+    shown = [bounded_picture(picture) for picture in pictures]
+    tried: list[list[CleanedAnswer]] = [[] for _ in shown]
+    for attempt in range(attempts):
+        left = [at for at, cleaned in enumerate(tried) if not cleaned or cleaned[-1].faults]
+        if not left:
+            break
+        asked = later_wording(wording, attempt)
+        answers = captioner.answers(
+            [shown[at] for at in left], [prompts[at] for at in left], asked, should_stop
+        )
+        for at, answer in zip(left, answers, strict=True):
+            tried[at].append(clean_answer(answer.text, emotions[at], answer.cut_off))
+    return [_best(cleaned, captioner.model) for cleaned in tried]
+
+
+def _best(tried: list[CleanedAnswer], model: str) -> Caption:
     best = min(tried, key=lambda cleaned: cleaned.severity)
-    return Caption(best.text, best.faults, best.mended, len(tried), PROMPT_VERSION, captioner.model)
+    return Caption(best.text, best.faults, best.mended, len(tried), PROMPT_VERSION, model)
 
 
 def bounded_picture(picture: Image.Image, side: int = MAX_SIDE) -> Image.Image:
@@ -131,7 +187,8 @@ def bounded_picture(picture: Image.Image, side: int = MAX_SIDE) -> Image.Image:
     return shown if (width, height) == shown.size else shown.resize((width, height))
 
 
-def _wording_of(first: Wording, attempt: int) -> Wording:
+def later_wording(first: Wording, attempt: int) -> Wording:
+    """How attempt 0, 1, ... is worded: from the second on more freely, by a seed of its own."""
     if attempt == 0:
         return first
     seed = (first.seed * 1009 + attempt) % _MAX_SEED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 
 from ..errors import CaptionError
 from .caption import Answer, CaptionStopped, Wording
+from .local_inputs import batch_inputs, single_inputs
 from .model_folder import check_model_folder, needs_code
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# These only caption: text that they are given is what the caption begins with, not a request.
-_WITHOUT_REQUEST = frozenset(("blip", "git", "vision-encoder-decoder"))
+_LOG = logging.getLogger(__name__)
+# What processors and models raise for a batch that they cannot make or read.
+_CANNOT = (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, NotImplementedError)
 _NEW_DTYPE_NAME = (4, 56)
 _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -35,28 +38,70 @@ class LocalCaptioner:
         self.network = network
         self.processor = processor
         self._name = name
+        self._one_by_one = False
 
     @property
     def model(self) -> str:
         """The folder's name."""
         return self._name
 
-    @torch.inference_mode()
     def answer(
         self,
-        picture: Image.Image,
+        picture: Image.Image | None,
         prompt: str,
         wording: Wording,
         should_stop: Callable[[], bool],
         on_token: Callable[[int], None],
     ) -> Answer:
         """Answer once, as `Captioner.answer`, where the network is; others' random numbers stay."""
+        inputs = single_inputs(self.processor, self._kind, picture, prompt)
+        return self._generate(inputs, wording, should_stop, on_token)[0]
+
+    def answers(
+        self,
+        pictures: Sequence[Image.Image | None],
+        prompts: Sequence[str],
+        wording: Wording,
+        should_stop: Callable[[], bool],
+    ) -> list[Answer]:
+        """Answer several requests at once, or one after the other where the model cannot.
+
+        Raises: as `answer`; CaptionError where the memory does not hold so many.
+        """
+        if len(prompts) > 1 and not self._one_by_one:
+            try:
+                inputs = batch_inputs(self.processor, self._kind, pictures, prompts)
+                return self._generate(inputs, wording, should_stop, lambda _count: None)
+            except torch.OutOfMemoryError:
+                raise CaptionError(
+                    f"{len(prompts)} pictures at once do not fit into the memory beside the model "
+                    f"'{self._name}': take smaller batches."
+                ) from None
+            except _CANNOT as error:
+                _LOG.warning(
+                    "the model '%s' takes one picture at a time (%s: %s)",
+                    *(self._name, type(error).__name__, " ".join(str(error).split())[:200]),
+                )
+                self._one_by_one = True
+        return [
+            self.answer(picture, prompt, wording, should_stop, lambda _count: None)
+            for picture, prompt in zip(pictures, prompts, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        inputs: Any,
+        wording: Wording,
+        should_stop: Callable[[], bool],
+        on_token: Callable[[int], None],
+    ) -> list[Answer]:
         from transformers import StoppingCriteriaList
 
         if should_stop():
             raise CaptionStopped
         weight = next(self.network.parameters())
-        inputs = self._inputs(picture, prompt).to(weight.device, weight.dtype)
+        inputs = inputs.to(weight.device, weight.dtype)
         if "token_type_ids" not in inspect.signature(self.network.forward).parameters:
             inputs.pop("token_type_ids", None)  # some tokenizers give them to models that refuse them
         watch = _Watch(should_stop, on_token)
@@ -69,27 +114,19 @@ class LocalCaptioner:
             )
         if watch.stopped:
             raise CaptionStopped
-        new = _new_tokens(ids[0], inputs.get("input_ids"))
         tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        text = tokenizer.decode(new, skip_special_tokens=True)
-        return Answer(text, len(new) >= wording.max_tokens and int(new[-1]) not in _ends(network))
+        # A decoder of its own begins with a mark, which in some models is the one that they end with.
+        begun = inputs.get("input_ids") is None or getattr(network.config, "is_encoder_decoder", False)
+        found = []
+        for new in _new_tokens(ids, inputs.get("input_ids")):
+            new = _up_to_its_end(new, _ends(network), begun)
+            text = tokenizer.decode(new, skip_special_tokens=True)
+            found.append(Answer(text, len(new) >= wording.max_tokens and int(new[-1]) not in _ends(network)))
+        return found
 
-    def _inputs(self, picture: Image.Image, prompt: str) -> Any:
-        """What the network reads: the picture, and the request in the form it was trained on."""
-        if getattr(self.network.config, "model_type", "") in _WITHOUT_REQUEST:
-            return self.processor(images=picture, return_tensors="pt")
-        tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        options: dict[str, Any] = {}
-        if getattr(self.processor, "chat_template", None) or getattr(tokenizer, "chat_template", None):
-            text = _chat(self.processor, prompt)
-            start = getattr(tokenizer, "bos_token", None)
-            # Some templates write the start of the text, which the tokenizer would then put there twice.
-            if start and text.startswith(start):
-                options["add_special_tokens"] = False
-        else:
-            mark = getattr(self.processor, "image_token", None) or getattr(tokenizer, "image_token", None)
-            text = f"{mark}\n{prompt}" if mark else prompt
-        return self.processor(images=picture, text=text, return_tensors="pt", **options)
+    @property
+    def _kind(self) -> str:
+        return str(getattr(self.network.config, "model_type", ""))
 
 
 def check_local_captioner(folder: str | Path) -> None:
@@ -144,7 +181,7 @@ def load_local_captioner(
 
 
 class _Watch:
-    """Asked by `generate` after every token; stops it where the user does. One sequence, no beams."""
+    """Asked by `generate` after every token; stops all of the batch where the user does. No beams."""
 
     def __init__(self, should_stop: Callable[[], bool], on_token: Callable[[int], None]):
         self._should_stop = should_stop
@@ -202,14 +239,6 @@ def _unreadable(folder: Path, config: dict[str, Any], error: Exception, version:
     )
 
 
-def _chat(processor: Any, prompt: str) -> str:
-    """The request as a conversation, by the model's own template."""
-    content = [{"type": "image"}, {"type": "text", "text": prompt}]
-    return processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-
-
 def _generation_config(network: Any, wording: Wording) -> Any:
     """The model's own, apart from how long and how freely it speaks."""
     config = copy.deepcopy(network.generation_config)
@@ -235,10 +264,21 @@ def _random_numbers_of(wording: Wording, device: torch.device) -> Iterator[None]
 
 
 def _new_tokens(ids: Tensor, asked: Tensor | None) -> Tensor:
-    """What the model added; some models give the request back before it."""
-    if asked is None or len(ids) < asked.shape[1] or not torch.equal(ids[: asked.shape[1]], asked[0]):
+    """What the model added to each of [B, n] tokens; some models give the request back before it."""
+    if asked is None or ids.shape[1] < asked.shape[1] or not torch.equal(ids[:, : asked.shape[1]], asked):
         return ids
-    return ids[asked.shape[1] :]
+    return ids[:, asked.shape[1] :]
+
+
+def _up_to_its_end(new: Tensor, ends: tuple[int, ...], begun: bool) -> Tensor:
+    """Without what fills the row up after its end, where others of the batch went on.
+
+    begun: the first token is no answer yet.
+    """
+    for position, token in enumerate(new.tolist()):
+        if token in ends and position >= begun:
+            return new[: position + 1]
+    return new
 
 
 def _ends(network: Any) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CaptionError
 from .address import KEY_VARIABLE, Key, key_for, parse_address
-from .caption import Answer, Wording
+from .caption import Answer, NoAnswer, Wording
 from .cleaning import MAX_ANSWER
 from .exchange import MAX_REPLY, Reply, ReplyTooLarge, exchange, pause
 
@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LONGEST_WAIT = 30.0
 _BUSY = frozenset((408, 429, 500, 502, 503, 504, 529))
+# A picture that its filter refuses, or that is too large for it: the next one may do.
+_OF_ONE_REQUEST = frozenset((400, 408, 413, 415, 422, 429))
 _LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.HTTPException)
 _CHECK_TIMEOUT = 10.0
 _MAX_MODEL_NAME = 200
@@ -42,6 +44,8 @@ class ServerCaptioner:
         model: its name there; "" for the first that the server lists.
         timeout: seconds that one answer may take.
         tries: how often a request is sent at most, when the server is busy or loses the connection.
+        wait_for_it: try as often where nothing answers at the address: it may be starting again.
+        on_request: called before each request for an answer; what it raises goes up. For who pays by request.
         environment: where the key is looked for (address.py).
 
     Raises:
@@ -55,12 +59,16 @@ class ServerCaptioner:
         *,
         timeout: float = 120.0,
         tries: int = 4,
+        wait_for_it: bool = False,
+        on_request: Callable[[], None] = lambda: None,
         environment: Mapping[str, str] = os.environ,
     ):
         self._address = parse_address(url)
         self._model = _model_name(model)
         self._timeout = timeout
         self._tries = max(1, tries)
+        self._lost = (*_LOST, ConnectionRefusedError) if wait_for_it else _LOST
+        self._on_request = on_request
         self._environment = environment
 
     @property
@@ -81,7 +89,7 @@ class ServerCaptioner:
 
     def answer(
         self,
-        picture: Image.Image,
+        picture: Image.Image | None,
         prompt: str,
         wording: Wording,
         should_stop: Callable[[], bool],
@@ -90,13 +98,13 @@ class ServerCaptioner:
         """Answer once, as `Captioner.answer`; tokens are not counted before the answer is whole."""
         if not self._model:
             self.check(should_stop)
-        body = json.dumps(_request(self._model, _data_url(picture), prompt, wording)).encode("utf-8")
+        body = json.dumps(_request(self._model, picture, prompt, wording)).encode("utf-8")
         reply = self._send("POST", "/chat/completions", body, self._timeout, should_stop)
         self._fail_unless_ok(reply)
         try:
             return parse_answer(reply.body)
         except ValueError as error:
-            raise CaptionError(
+            raise NoAnswer(
                 f"the caption server at {self._address} answered with what is no chat completion ({error}): "
                 "check that its address ends in /v1."
             ) from None
@@ -115,11 +123,17 @@ class ServerCaptioner:
         for attempt in range(self._tries):
             if attempt:
                 _LOG.info("CoEmoGen: the caption server %s; trying again", fault)
+            if body is not None:
+                self._on_request()
             try:
                 reply = exchange(self._address, method, path, headers, body, timeout, should_stop)
-            except _LOST as error:
+            except self._lost as error:
+                if isinstance(error, ConnectionRefusedError) and attempt == self._tries - 1:
+                    raise CaptionError(self._no_reply(error, timeout)) from None
                 fault, wanted = f"lost the connection ({type(error).__name__})", 0.0
-            except (OSError, UnicodeError, ReplyTooLarge) as error:
+            except (TimeoutError, ReplyTooLarge) as error:
+                raise NoAnswer(self._no_reply(error, timeout)) from None
+            except (OSError, UnicodeError) as error:
                 raise CaptionError(self._no_reply(error, timeout)) from None
             else:
                 if reply.status in (401, 403):
@@ -129,7 +143,7 @@ class ServerCaptioner:
                 fault, wanted = f"answered {reply.status}", _seconds(reply.retry_after)
             if attempt < self._tries - 1:
                 pause(min(max(_WAITS[min(attempt, 4)], wanted), _LONGEST_WAIT), should_stop)
-        raise CaptionError(
+        raise NoAnswer(
             f"the caption server at {self._address} {fault} {self._tries} times: look into its own log."
         )
 
@@ -151,7 +165,8 @@ class ServerCaptioner:
             what = "look into its own log"
         else:
             what = "check that its model can see pictures"
-        raise CaptionError(f"the caption server at {self._address} answered {reply.status}{said}: {what}.")
+        kind = NoAnswer if reply.status in _OF_ONE_REQUEST or reply.status >= 500 else CaptionError
+        raise kind(f"the caption server at {self._address} answered {reply.status}{said}: {what}.")
 
     def _no_reply(self, error: Exception, timeout: float) -> str:
         """One sentence on a request that got no reply."""
@@ -219,11 +234,13 @@ def _parsed(body: bytes) -> Any:
         raise ValueError("it is not JSON") from None
 
 
-def _request(model: str, picture: str, prompt: str, wording: Wording) -> dict[str, Any]:
-    content = [
-        {"type": "image_url", "image_url": {"url": picture}},
-        {"type": "text", "text": prompt},
-    ]
+def _request(model: str, picture: Image.Image | None, prompt: str, wording: Wording) -> dict[str, Any]:
+    content: Any = prompt  # a list of parts is not understood by servers of text models
+    if picture is not None:
+        content = [
+            {"type": "image_url", "image_url": {"url": _data_url(picture)}},
+            {"type": "text", "text": prompt},
+        ]
     return {
         "model": model,
         "messages": [{"role": "user", "content": content}],
