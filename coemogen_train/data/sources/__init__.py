@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..samples import SET_FILE
-from .folder import FOLDER
+from .emoset import EMOSET
+from .folder import FOLDER, PICTURES
 from .record import Record, Source, SourceContext
 from .table import TABLE
 
-SOURCES: tuple[Source, ...] = (TABLE, FOLDER)
+SOURCES: tuple[Source, ...] = (EMOSET, TABLE, FOLDER, PICTURES)
 """In the order in which they are asked whether a path is theirs."""
 
 __all__ = ["FOLDER", "SOURCES", "TABLE", "Record", "Source", "SourceContext", "detect_source"]

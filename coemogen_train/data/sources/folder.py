@@ -1,87 +1,70 @@
-"""A folder of pictures sorted by emotion: SOURCE/awe/1.jpg, SOURCE/train/awe/1.jpg, or deeper."""
+"""A folder of pictures sorted by emotion: SOURCE/awe/1.jpg, SOURCE/train/awe/1.jpg, or deeper.
+
+A caption file beside a picture (1.txt or 1.caption for 1.jpg) is its caption, and a folder may begin with a
+number of repeats (10_awe), as the trainers of LoRAs have it. `PICTURES` is the same without emotions.
+"""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ...emotions import Taxonomy
-from ...errors import TaxonomyError
-from ..formats import is_picture_name
-from ..images import looks_like_image
 from ..splits import split_named
 from .record import Record, Source, SourceContext
+from .walk import pictures_below, with_caption
+
+_REPEATS = re.compile(r"\d+_(?=.)")
 
 
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield every picture below `source`, folders and files in the order of their names.
 
     The emotion is the first folder on the way to the picture that names one, the split a folder before it
-    called train, val or test. A link that leads out of `source` is a problem: what it shows may change or not
-    be meant.
+    called train, val or test.
     """
-    top = source.resolve()
-    for path in _walk(source, context):
-        inner = path.relative_to(source)
-        name = inner.as_posix()
-        if path.is_symlink() and not _below(path, top):
-            yield Record(name, path, problem=("outside", "it is a link to another place"))
-        elif path.is_dir():
-            # Only links to folders arrive here: their pictures are met, if at all, where they really are.
-            yield Record(name, path, problem=("not_a_file", "it is a link to a folder"))
-        else:
-            emotion, split = _labels(inner.parts[:-1], context.taxonomy)
-            yield Record(name, path, emotion=emotion, split=split)
+    for record in pictures_below(source, source, context):
+        emotion, split = labels_of(Path(record.name).parts[:-1], context.taxonomy)
+        yield replace(record, emotion=emotion, split=split)
 
 
-def _walk(source: Path, context: SourceContext) -> Iterator[Path]:
-    """Yield what may be pictures, and count the other files; the set itself is left out."""
-    out = context.out.resolve()
-
-    def unreadable(error: OSError) -> None:
-        context.tally.note("unreadable_folders", str(error.filename))
-
-    for folder, folders, files in os.walk(source, onerror=unreadable):
-        here = Path(folder)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name not in linked and (here / name).resolve() != out
-        )
-        for name in sorted(files + linked):
-            path = here / name
-            shown = path.relative_to(source).as_posix()
-            if name.startswith("."):
-                context.tally.note("hidden_files", shown)
-            elif name in linked or is_picture_name(path) or looks_like_image(path):
-                yield path
-            else:
-                context.tally.note("other_files", shown)
+def unlabelled(source: Path, context: SourceContext) -> Iterator[Record]:
+    """Yield every picture below `source` without an emotion, its split as the first folder says."""
+    for record in pictures_below(source, source, context):
+        yield replace(record, split=split_named(Path(record.name).parts[0]))
 
 
-def _below(path: Path, top: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(top)
-    except (OSError, RuntimeError):  # a link that leads to itself
-        return False
-
-
-def _labels(folders: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str | None, str | None]:
+def labels_of(folders: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str | None, str | None]:
     """Return (emotion, split) as the folders say them; an unknown emotion as the first folder is called."""
     split = None
     rest = list(folders)
     if rest and (found := split_named(rest[0])) is not None:
         split = found
         rest.pop(0)
-    for name in rest:
-        try:
-            taxonomy.index(name)
+    names = [_REPEATS.sub("", name, count=1) if _REPEATS.match(name) else name for name in rest]
+    resembling = None
+    for name in names:
+        match = taxonomy.forgiving_index(name)
+        if match is not None and match[1]:
             return name, split
-        except TaxonomyError:
-            continue
-    return (rest[0] if rest else None), split
+        if match is not None and resembling is None:
+            resembling = name
+    return resembling or (names[0] if names else None), split
 
 
-FOLDER = Source(name="folder", detects=Path.is_dir, root=lambda source: source, records=records)
+FOLDER = Source(
+    name="folder",
+    detects=Path.is_dir,
+    root=lambda source: source,
+    records=records,
+    complete=with_caption,
+)
+PICTURES = Source(
+    name="pictures",
+    detects=lambda source: False,  # nothing tells them from a folder whose emotions were misspelt
+    root=lambda source: source,
+    records=unlabelled,
+    complete=with_caption,
+)

@@ -1,0 +1,146 @@
+"""The pictures below a folder, in the order of their names, and the caption files beside them."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+from ..formats import is_picture_name
+from ..images import looks_like_image
+from .places import read_small
+from .record import Record, SourceContext, clean_text
+
+CAPTION_SUFFIXES = (".txt", ".caption")
+"""Endings of caption files, in the order in which they are looked for."""
+
+_MAX_CAPTION_BYTES = 1 << 20
+
+
+def pictures_below(folder: Path, source: Path, context: SourceContext) -> Iterator[Record]:
+    """Yield a record, without emotion, of everything below `folder` that is or should be a picture.
+
+    Names are relative to `source`. A link that leads out of `source` is a problem: what it shows may change
+    or not be meant. Other files are counted; the set itself is left out.
+    """
+    top = source.resolve()
+    for path, caption in _walk(folder, source, context):
+        name = path.relative_to(source).as_posix()
+        if path.is_symlink() and not _below(path, top):
+            yield Record(name, path, problem=("outside", "it is a link to another place"))
+        elif path.is_dir():
+            # Only links to folders arrive here: their pictures are met, if at all, where they really are.
+            yield Record(name, path, problem=("not_a_file", "it is a link to a folder"))
+        elif caption is None:
+            yield Record(name, path)
+        elif caption.is_symlink() and not _below(caption, top):
+            yield Record(name, path, notes=("unreadable_caption",))
+        else:
+            yield Record(name, path, beside=(caption,))
+
+
+def with_caption(record: Record) -> Record:
+    """Read the caption file beside a picture of `pictures_below`: UTF-8, on one line."""
+    if record.problem is not None or not record.beside:
+        return record
+    try:
+        text = clean_text(read_small(record.beside[0], _MAX_CAPTION_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError):  # a UnicodeDecodeError is a ValueError
+        return replace(record, notes=(*record.notes, "unreadable_caption"))
+    if not text:
+        return replace(record, notes=(*record.notes, "empty_caption"))
+    return replace(record, caption=text)
+
+
+def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[Path, Path | None]]:
+    """Yield what may be pictures, each with its caption file, and count the other files."""
+    out = context.out.resolve()
+
+    def unreadable(error: OSError) -> None:
+        context.tally.note("unreadable_folders", str(error.filename))
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        here = Path(parent)
+        linked = [name for name in folders if (here / name).is_symlink()]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name not in linked and (here / name).resolve() != out
+        )
+        captions = {name for name in files if name.endswith(CAPTION_SUFFIXES) and not name.startswith(".")}
+        for name in sorted(files + linked):
+            path = here / name
+            shown = path.relative_to(source).as_posix()
+            if name.startswith("."):
+                context.tally.note("hidden_files", shown)
+            elif name in linked or is_picture_name(path) or (name not in captions and looks_like_image(path)):
+                yield path, _caption_of(path, captions)
+            elif name not in captions:
+                context.tally.note("other_files", shown)
+        _count_stray(captions, files, here, source, context)
+
+
+def _caption_of(picture: Path, captions: set[str]) -> Path | None:
+    """1.txt for 1.jpg, or else 1.jpg.txt."""
+    if not captions:
+        return None
+    names = [stem + suffix for stem in (picture.stem, picture.name) for suffix in CAPTION_SUFFIXES]
+    return next((picture.with_name(name) for name in names if name in captions), None)
+
+
+def _count_stray(
+    captions: set[str], files: list[str], here: Path, source: Path, context: SourceContext
+) -> None:
+    """Count the text files that are no picture's caption."""
+    if not captions:
+        return
+    others = [name for name in files if name not in captions]
+    owners = {*others, *(Path(name).stem for name in others)}
+    for name in sorted(captions):
+        if Path(name).stem not in owners:
+            context.tally.note("other_files", (here / name).relative_to(source).as_posix())
+
+
+def _below(path: Path, top: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(top)
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
+
+
+class Listed:
+    """The pictures that a source's lists named: eight bytes for each, so that any number fits."""
+
+    def __init__(self) -> None:
+        self._marks = array("Q")
+        self._sorted = True
+
+    def add(self, path: Path) -> None:
+        """Remember a picture."""
+        self._marks.append(_mark(path))
+        self._sorted = False
+
+    def __contains__(self, path: Path) -> bool:
+        if not self._sorted:
+            self._marks = array("Q", sorted(self._marks))
+            self._sorted = True
+        mark = _mark(path)
+        place = bisect_left(self._marks, mark)
+        return place < len(self._marks) and self._marks[place] == mark
+
+
+def _mark(path: Path) -> int:
+    name = os.path.normcase(os.path.normpath(path)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
+
+
+def unlisted_below(folder: Path, source: Path, listed: Listed, context: SourceContext) -> Iterator[Record]:
+    """Yield a problem for every picture below `folder` that is not `listed`, so that none is lost unsaid."""
+    for record in pictures_below(folder, source, context):
+        if isinstance(record.image, Path) and record.image not in listed:
+            told = record.problem or ("unlisted", "no list of the source names it")
+            yield replace(record, problem=told, beside=(), notes=())
