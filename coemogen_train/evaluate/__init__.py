@@ -8,6 +8,8 @@ from .intervals import (
     bootstrap_statistic,
     interval_over_seeds,
 )
+from .labeller import FLOOR, ProbeLabeller
+from .linear_head import load_linear_head
 from .metrics import (
     Coverage,
     confusion_matrix,
@@ -20,6 +22,8 @@ from .metrics import (
     tells_its_story,
 )
 from .probe_file import load_probe, save_probe
+from .probe_tables import report_dict, report_parts
+from .probe_training import ProbeReport, check_probe, train_probe
 from .probes import EmotionProbe, ProbeScore, fit_probe
 from .report import (
     Comparison,
@@ -36,6 +40,7 @@ from .sheet import SheetColumn, SheetRow, SheetStyle, png_bytes, sample_sheet
 from .terminal import metrics_table, print_report
 
 __all__ = [
+    "FLOOR",
     "Comparison",
     "Confusion",
     "Coverage",
@@ -45,6 +50,8 @@ __all__ = [
     "GuidancePoint",
     "Interval",
     "ProbeFacts",
+    "ProbeLabeller",
+    "ProbeReport",
     "ProbeScore",
     "Row",
     "SheetColumn",
@@ -54,6 +61,7 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_statistic",
+    "check_probe",
     "confusion_matrix",
     "confusion_of",
     "correct",
@@ -62,14 +70,18 @@ __all__ = [
     "fit_probe",
     "frechet_distance",
     "interval_over_seeds",
+    "load_linear_head",
     "load_probe",
     "metrics_table",
     "pairwise_diversity",
     "png_bytes",
     "print_report",
+    "report_dict",
+    "report_parts",
     "sample_sheet",
     "save_probe",
     "story_rate",
     "tells_its_story",
+    "train_probe",
     "write_report",
 ]

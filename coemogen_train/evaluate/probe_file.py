@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,8 @@ def save_probe(probe: EmotionProbe, path: Path) -> None:
         "classes": list(probe.classes),
         "backbone": probe.backbone,
         "trained_on": probe.trained_on,
+        "encoder": probe.encoder,
+        "licence": probe.licence,
     }
     if probe.held_out is not None:
         facts["held_out"] = {
@@ -33,9 +36,16 @@ def save_probe(probe: EmotionProbe, path: Path) -> None:
             "pictures": probe.held_out.pictures,
             "confusion": probe.held_out.confusion.tolist(),
         }
-    tensors = {"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "scale": probe.scale}
-    contiguous = {name: np.ascontiguousarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}
-    atomic_write_bytes(path, save(contiguous, metadata={METADATA_KEY: canonical_json(facts)}))
+    atomic_write_bytes(path, save(_tensors(probe), metadata={METADATA_KEY: canonical_json(facts)}))
+
+
+def probe_fingerprint(probe: EmotionProbe) -> str:
+    """SHA-256 of what decides a probe's answers: its classes and its four tensors."""
+    digest = hashlib.sha256(canonical_json(list(probe.classes)).encode("utf-8"))
+    for name, tensor in _tensors(probe).items():
+        digest.update(f"\n{name} {tensor.shape}\n".encode())
+        digest.update(tensor.data)
+    return digest.hexdigest()
 
 
 def load_probe(path: Path) -> EmotionProbe:
@@ -55,8 +65,14 @@ def load_probe(path: Path) -> EmotionProbe:
         raise DataError(f"The emotion probe {path} cannot be read: {error.strerror or error}.") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is not an emotion probe, or is damaged ({error}): train it again."
+            f"{path} is not an emotion probe, or is damaged ({error}): train it again, or make one of a "
+            "published head with `probe SET --check HEAD --classes ... --out FILE`."
         ) from error
+
+
+def _tensors(probe: EmotionProbe) -> dict[str, FloatArray]:
+    tensors = {"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "scale": probe.scale}
+    return {name: np.ascontiguousarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}
 
 
 def _checked_probe(facts: Mapping[str, object], tensors: Mapping[str, FloatArray]) -> EmotionProbe:
@@ -80,6 +96,8 @@ def _checked_probe(facts: Mapping[str, object], tensors: Mapping[str, FloatArray
         scale=tensors["scale"],
         backbone=str(facts["backbone"]),
         trained_on=int(str(facts["trained_on"])),
+        encoder=str(facts.get("encoder", "")),
+        licence=str(facts.get("licence", "")),
     )
     held_out = facts.get("held_out")
     if not isinstance(held_out, dict):

@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+# The strength is chosen on so many pictures at most: more hardly change which one is best, and cost hours.
+_CHOSEN_ON = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +39,9 @@ class EmotionProbe:
     """logits = weight ((features - mean) / scale) + bias.
 
     weight [E, V], bias [E], mean [V], scale [V], all float64; classes [E] in the order of the rows.
-    `backbone` names the encoder of the features; `trained_on` counts the pictures; `held_out` is None until
-    the probe was scored.
+    `backbone` names the encoder of the features, and `encoder` is its fingerprint ("": not known, as of
+    heads that others published); `trained_on` counts the pictures (0: not known); `licence` is theirs;
+    `held_out` is None until the probe was scored.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +52,8 @@ class EmotionProbe:
     backbone: str
     trained_on: int
     held_out: ProbeScore | None = None
+    encoder: str = ""
+    licence: str = ""
 
     @property
     def width(self) -> int:
@@ -86,13 +91,29 @@ class EmotionProbe:
             DataError: the probe was not taught one of them.
         """
         known = {_folded(name): column for column, name in enumerate(self.classes)}
-        missing = [name for name in names if _folded(name) not in known]
+        missing = [name for name in dict.fromkeys(names) if _folded(name) not in known]
         if missing:
             raise DataError(
                 f"This emotion probe knows no {', '.join(missing)}, only {', '.join(self.classes)}: "
                 "train one on pictures of these emotions."
             )
         return [known[_folded(name)] for name in names]
+
+    def knows(self, name: str) -> bool:
+        """Whether an emotion is among `classes`, in any spelling."""
+        return _folded(name) in {_folded(known) for known in self.classes}
+
+    def require_encoder(self, fingerprint: str, name: str) -> None:
+        """See that features come from the encoder that the probe was trained on.
+
+        fingerprint, name: of the encoder at hand. A probe that knows no fingerprint takes any of its width.
+        Raises: DataError for another one.
+        """
+        if self.encoder and self.encoder != fingerprint:
+            raise DataError(
+                f"the emotion probe was trained on the features of {self.backbone}, which {name} does not "
+                "give: name the same CLIP with --vision, or train a probe on this one."
+            )
 
     def score(self, features: ArrayLike, labels: Sequence[str]) -> ProbeScore:
         """Accuracy and confusion on real pictures: features [n, V], labels [n]."""
@@ -120,7 +141,7 @@ def fit_probe(
         held_out: features [m, V] and labels [m] of pictures that were kept apart; they only score the probe.
         backbone: what made the features.
         strength: inverse of the L2 penalty (scikit-learn's C); of several, the one with the best
-            cross-validated log loss on the training pictures is taken.
+            cross-validated log loss on the training pictures (20,000 of them at most) is taken.
         seed: shuffles the folds of that cross-validation; the fit itself has no chance in it.
 
     Raises:
@@ -130,7 +151,7 @@ def fit_probe(
     candidates = (strength,) if isinstance(strength, int | float) else tuple(strength)
     chosen = candidates[0] if len(candidates) == 1 else _best_strength(array, numbers, candidates, seed)
     mean, scale = _standard(array)
-    weight, bias = _logistic_regression((array - mean) / scale, numbers, chosen)
+    weight, bias = _logistic_regression(_standardised(array, mean, scale), numbers, chosen)
     probe = EmotionProbe(tuple(classes), weight, bias, mean, scale, backbone, len(array))
     return probe if held_out is None else replace(probe, held_out=probe.score(*held_out))
 
@@ -164,6 +185,13 @@ def _standard(features: FloatArray) -> tuple[FloatArray, FloatArray]:
     return features.mean(axis=0), scale
 
 
+def _standardised(features: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
+    """(features - mean) / scale with one new array, not two: these are the large ones."""
+    array = features - mean
+    array /= scale
+    return array
+
+
 def _logistic_regression(
     standardised: FloatArray, numbers: IntArray, strength: float
 ) -> tuple[FloatArray, FloatArray]:
@@ -182,7 +210,12 @@ def _best_strength(features: FloatArray, numbers: IntArray, candidates: Sequence
     """The candidate with the lowest cross-validated log loss; the stronger penalty where two are equal."""
     from sklearn.model_selection import StratifiedKFold
 
-    folds = min(4, int(np.bincount(numbers).min()))
+    classes, fewest = int(numbers.max()) + 1, np.bincount(numbers).min()
+    if len(features) > _CHOSEN_ON:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:_CHOSEN_ON])
+        features, numbers = features[chosen], numbers[chosen]
+        fewest = np.bincount(numbers, minlength=classes).min()
+    folds = min(4, int(fewest))
     if folds < 2:
         return 1.0 if 1.0 in candidates else candidates[0]
     splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, numbers))
@@ -191,8 +224,10 @@ def _best_strength(features: FloatArray, numbers: IntArray, candidates: Sequence
         total = 0.0
         for train, test in splits:
             mean, scale = _standard(features[train])
-            weight, bias = _logistic_regression((features[train] - mean) / scale, numbers[train], strength)
-            logits = ((features[test] - mean) / scale) @ weight.T + bias
+            weight, bias = _logistic_regression(
+                _standardised(features[train], mean, scale), numbers[train], strength
+            )
+            logits = _standardised(features[test], mean, scale) @ weight.T + bias
             peak = logits.max(axis=1)
             normaliser = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
             total += float((normaliser - logits[np.arange(len(test)), numbers[test]]).sum())
