@@ -1,6 +1,7 @@
 """`probe`: the paper's emotion probe, trained on a set's train split and scored on what was held out.
 
-Labels of real pictures say nothing of captions, so what the filter dropped is used like the rest.
+The label of a picture does not depend on its caption, so what the filter dropped is used like the rest. What
+a probe labelled is not: it would teach the next one nothing but its own mistakes.
 
 The fit is scikit-learn's and has all features in memory: EmoSet's 94,000 training pictures at V = 768 are
 290 MB as read, twice 580 MB while they are made ready in float64.
@@ -12,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..base.vision import ClipEncoder
 from ..data.cache import CacheOptions, build_cache
 from ..data.embeddings import EmbeddingCache
 from ..data.prepare import Progress
-from ..data.samples import SPLITS, SampleRows, TrainingSet
+from ..data.samples import SPLITS, TrainingSet
 from ..errors import DataError
 from .intervals import Interval, bootstrap_mean
 from .metrics import correct
@@ -81,19 +83,22 @@ def train_probe(
     seed: of the folds by which the penalty is chosen, and of the interval.
     Raises: DataError for a set with training pictures of fewer than two emotions, and as `build_cache`.
     """
-    train = of.samples("train")
-    labels = _labels(train)
+    labels, by_people = _labels(of, ("train",))
+    labels = [label for label, told in zip(labels, by_people, strict=True) if told]
     counts = {name: labels.count(name) for name in of.taxonomy.names}
     classes = [name for name, count in counts.items() if count]
     if len(classes) < 2:
         raise DataError(
-            f"the train split of {of.root} has pictures of {' and '.join(classes) or 'no emotion'} only: a "
-            "probe tells at least two emotions apart."
+            f"the train split of {of.root} has labelled pictures of {' and '.join(classes) or 'no emotion'} "
+            "only: a probe tells at least two emotions apart."
         )
     cache = build_cache(of, clip=clip, options=options, progress=progress)
-    probe = fit_probe(_features(cache, of, ("train",)), labels, classes, backbone=clip.name, seed=seed)
+    features = _features(cache, of, ("train",))[by_people]
+    probe = fit_probe(features, labels, classes, backbone=clip.name, seed=seed)
     probe = replace(probe, encoder=clip.fingerprint, licence=of.info.licence)
-    scored, notes = _scored(probe, of, cache, HELD_OUT, seed)
+    notes = _training_notes(counts, int((~by_people).sum()))
+    scored, scoring_notes = _scored(probe, of, cache, HELD_OUT, seed)
+    notes += scoring_notes
     if scored is None:
         notes.append(
             f"{of.root} has no held-out pictures (val, test) of these emotions: nobody knows how good this "
@@ -101,7 +106,7 @@ def train_probe(
         )
     else:
         probe = replace(probe, held_out=scored.score)
-    return ProbeReport(probe, scored, counts, tuple(_training_notes(counts) + notes))
+    return ProbeReport(probe, scored, counts, tuple(notes))
 
 
 def check_probe(
@@ -127,7 +132,8 @@ def check_probe(
             f"{clip.image_width}: name the CLIP that it was trained on with --vision."
         )
     splits = SPLITS if all_splits else HELD_OUT
-    if not any(probe.knows(name) for split in splits for name in set(_labels(of.samples(split)))):
+    labels, by_people = _labels(of, splits)
+    if not any(probe.knows(label) and told for label, told in zip(labels, by_people, strict=True)):
         raise DataError(
             f"{of.root} has no {'' if all_splits else 'held-out '}picture of an emotion that the probe knows "
             f"({', '.join(probe.classes)})"
@@ -149,18 +155,23 @@ def _scored(
     probe: EmotionProbe, of: TrainingSet, cache: EmbeddingCache, splits: Sequence[str], seed: int
 ) -> tuple[Scored | None, list[str]]:
     """The probe's figures on these splits, and what is to be said of them; None where it knows no picture."""
-    labels = [label for split in splits for label in _labels(of.samples(split))]
+    labels, by_people = _labels(of, splits)
     known = np.array([probe.knows(label) for label in labels], dtype=bool)
     notes = []
-    if foreign := sorted({label for label, knows in zip(labels, known, strict=True) if not knows}):
+    foreign = [label for label, knows in zip(labels, known, strict=True) if not knows]
+    if foreign:
         notes.append(
-            f"{int((~known).sum())} pictures of {', '.join(foreign)} are not scored: the probe knows no such "
-            "emotion."
+            f"{len(foreign)} pictures of {', '.join(sorted(set(foreign)))} are not scored: the probe knows "
+            "no such emotion."
         )
-    if not known.any():
+    if not by_people.all():
+        notes.append(f"{int((~by_people).sum())} pictures that a probe labelled are not scored.")
+    chosen = known & by_people
+    if not chosen.any():
         return None, notes
-    features = _features(cache, of, splits)[known]
-    true = [probe.classes[column] for column in probe.columns([labels[row] for row in np.flatnonzero(known)])]
+    features = _features(cache, of, splits)[chosen]
+    wanted = [labels[row] for row in np.flatnonzero(chosen)]
+    true = [probe.classes[column] for column in probe.columns(wanted)]
     shares = probe.probabilities(features)
     best = shares.argmax(axis=1)
     right = correct([probe.classes[column] for column in best], true)
@@ -184,8 +195,10 @@ def _at_floor(floor: float, confidence: NDArray[np.float64], right: NDArray[np.f
     return AtFloor(floor, float(sure.mean()), float(right[sure].mean()) if sure.any() else None)
 
 
-def _training_notes(counts: dict[str, int]) -> list[str]:
+def _training_notes(counts: dict[str, int], by_probe: int) -> list[str]:
     notes = []
+    if by_probe:
+        notes.append(f"{by_probe} training pictures were labelled by a probe and are left out.")
     if absent := [name for name, count in counts.items() if not count]:
         notes.append(f"No training picture shows {', '.join(absent)}: the probe does not know it.")
     if few := [f"{name} ({count})" for name, count in counts.items() if 0 < count < FEW_TRAINED]:
@@ -209,5 +222,14 @@ def _features(cache: EmbeddingCache, of: TrainingSet, splits: Sequence[str]) -> 
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _labels(samples: SampleRows) -> list[str]:
-    return list(map(str, samples.columns("emotion")["emotion"].to_pylist()))
+def _labels(of: TrainingSet, splits: Sequence[str]) -> tuple[list[str], NDArray[np.bool_]]:
+    """The emotions [n] of all pictures of these splits in that order, and whether people said so."""
+    labels: list[str] = []
+    by_people = []
+    for split in splits:
+        columns = of.samples(split).columns("emotion", "attributes")
+        labels += columns["emotion"].to_pylist()
+        # A string inside the JSON cannot look so: its quotes would be escaped.
+        told = pc.match_substring(columns["attributes"], '"emotion_from":"probe"')
+        by_people.append(~np.asarray(told.to_numpy(zero_copy_only=False), dtype=bool))
+    return labels, np.concatenate(by_people)

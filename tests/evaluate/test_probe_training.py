@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from coemogen_train.base.vision import ClipEncoder, load_vision
-from coemogen_train.data import TrainingSet, prepare
+from coemogen_train.data import TrainingSet, prepare, tables
 from coemogen_train.errors import DataError
 from coemogen_train.evaluate import check_probe, load_probe, report_dict, save_probe, train_probe
 
@@ -123,6 +123,23 @@ def test_what_the_filter_dropped_is_used_like_the_rest(make_set: MakeSet, clip: 
     assert np.array_equal(first.weight, again.weight)
 
 
+def test_what_a_probe_labelled_teaches_no_probe(make_set: MakeSet, clip: ClipEncoder) -> None:
+    of = make_set("photos", EVEN)
+    alone = train_probe(of, clip)
+    rows = tables.read_table(of.root / "samples.parquet", tables.SAMPLES)
+    for row in rows:
+        if row["emotion"] == "awe" and row["image"].endswith(("1.png", "2.png")):
+            row["attributes"] = '{"emotion_confidence":"0.9","emotion_from":"probe"}'
+    tables.write_table(of.root / "samples.parquet", tables.SAMPLES, rows)
+    of.reload()
+    report = train_probe(of, clip)
+    others = [sample for sample in of.samples() if "emotion_from" not in sample.attributes]
+    assert report.probe.trained_on == sum(sample.split == "train" for sample in others) < 90
+    assert report.scored is not None and alone.scored is not None
+    assert report.scored.score.pictures == sum(sample.split != "train" for sample in others) < 60
+    assert "labelled by a probe" in report.notes[0]
+
+
 def test_emotions_without_pictures_are_told_and_not_learnt(make_set: MakeSet, clip: ClipEncoder) -> None:
     of = make_set("photos", {"train": {"awe": 25, "fear": 5}, "test": {"awe": 12, "fear": 3, "anger": 2}})
     report = train_probe(of, clip)
@@ -153,7 +170,7 @@ def test_set_without_held_out_pictures_gives_a_probe_that_says_so(
 
 
 def test_one_emotion_is_refused(make_set: MakeSet, clip: ClipEncoder) -> None:
-    with pytest.raises(DataError, match="pictures of awe only"):
+    with pytest.raises(DataError, match="labelled pictures of awe only"):
         train_probe(make_set("photos", {"train": {"awe": 5}, "test": {"fear": 5}}), clip)
 
 
