@@ -1,33 +1,72 @@
-"""Tensors per picture, in files of about a hundred pictures: how they are divided, written, checked and read.
+"""Tensors per picture, in files of about a hundred pictures: how they are divided, written and checked.
 
 A shard holds the pictures whose content hash begins with the same bits, in the order of the hashes. So what
-is in a
-shard, and in which batches it was computed, follows from the set alone: not from names, from what an
+is in a shard, and in which batches it was computed, follows from the set alone: not from names, from what an
 interrupted run had finished, or from how many processes work. A shard is written whole or not at all, and a
-damaged one is redone whole. A picture that comes or goes touches one shard.
+damaged one is redone whole. A picture that comes or goes touches one shard. Captions, known by the hash of
+their text, are kept alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from ..files import atomic_path, canonical_json
+from ..files import PART_PREFIX, atomic_path, canonical_json, sweep_parts
+from .digests import Digests, DigestSet, as_hex
 
 FORMAT_VERSION = 1
 PICTURES_PER_SHARD = 128
 """A shard holds this many pictures or fewer, on average between half of them and all."""
 
 _METADATA = "coemogen_cache"
+_WRITING_TRIES = 3
+
+
+class Parts(Sequence[tuple[str, ...]]):
+    """Content hashes in groups of a hundred or so; group i is made into strings when asked for.
+
+    digests: all of them, sorted. starts: [groups + 1], where each group begins; group i is
+    digests[starts[i] : starts[i + 1]].
+    """
+
+    def __init__(self, digests: DigestSet, per_part: int = PICTURES_PER_SHARD):
+        """per_part: groups share as many leading bits as make at most so many on average."""
+        bits = 0
+        while len(digests) > per_part << bits:
+            bits += 1
+        self.digests = digests
+        self.starts: NDArray[np.int64] = _starts(digests.array, bits)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, ...] | list[tuple[str, ...]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return as_hex(self.digests.array[self.starts[index] : self.starts[index + 1]])
+
+    def part_of(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The group that each place in `digests` belongs to."""
+        return np.searchsorted(self.starts, places, side="right") - 1
 
 
 @dataclass(frozen=True)
@@ -48,31 +87,52 @@ class ShardStore:
 
     folder: Path
     key: Mapping[str, Any]
-    shards: tuple[Shard, ...]
+    parts: Parts
+    _looked_at: dict[int, tuple[object, bool]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def plan(cls, cache: Path, kind: str, key: Mapping[str, Any], hashes: Iterable[str]) -> ShardStore:
+    def plan(
+        cls, cache: Path, kind: str, key: Mapping[str, Any], hashes: Iterable[str] | Digests | DigestSet
+    ) -> ShardStore:
         """Lay out the shards of pictures with these content hashes (64 hexadecimal digits each)."""
         full_key = {"kind": kind, "format_version": FORMAT_VERSION, **key}
         folder = cache / f"{kind}-{_digest(canonical_json(full_key))}"
-        groups = partition(hashes)
-        width = len(str(len(groups)))
-        shards = tuple(
-            Shard(
-                folder / f"{number:0{width}d}-of-{len(groups)}-{_digest(''.join(members))}.safetensors",
-                members,
-            )
-            for number, members in enumerate(groups, start=1)
-        )
-        return cls(folder, full_key, shards)
+        return cls(folder, full_key, Parts(hashes if isinstance(hashes, DigestSet) else DigestSet(hashes)))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def shard(self, number: int) -> Shard:
+        """Shard `number` of the plan, from 0."""
+        members, width = self.parts[number], len(str(len(self)))
+        name = f"{number + 1:0{width}d}-of-{len(self)}-{_digest(''.join(members))}.safetensors"
+        return Shard(self.folder / name, members)
+
+    @property
+    def shards(self) -> Iterator[Shard]:
+        """All planned shards, made one after another."""
+        return (self.shard(number) for number in range(len(self)))
+
+    @property
+    def plan_digest(self) -> str:
+        """Differs whenever another key or other members are planned."""
+        told = hashlib.sha256(canonical_json(self.key).encode("utf-8"))
+        told.update(self.parts.digests.array.tobytes())
+        return told.hexdigest()
 
     def write(self, shard: Shard, tensors: Mapping[str, Tensor]) -> None:
         """Write a shard atomically. tensors: each [len(members), ...]; equal values are equal bytes."""
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         # One metadata key only: the library writes several in random order.
         header = canonical_json({"key": self.key, "members": shard.members, "sha256": _checksum(whole)})
-        with atomic_path(shard.path) as part:
-            save_file(whole, part, metadata={_METADATA: header})
+        for last in (False,) * (_WRITING_TRIES - 1) + (True,):
+            try:
+                with atomic_path(shard.path) as part:
+                    save_file(whole, part, metadata={_METADATA: header})
+                return
+            except FileNotFoundError:  # another process, done with this store, swept our part file away
+                if last:
+                    raise
 
     def is_whole(self, shard: Shard) -> bool:
         """Say whether a shard is there, is the planned one, and has every byte that was written."""
@@ -87,51 +147,44 @@ class ShardStore:
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             return False
 
-    def remove_unplanned(self) -> int:
-        """Delete shards in the folder that the plan no longer has, and return how many they were."""
-        planned = {shard.path.name for shard in self.shards}
-        stale = [path for path in self.folder.glob("*.safetensors") if path.name not in planned]
+    def is_done(self, number: int) -> bool:
+        """As `is_whole` of shard `number`, but the file is read once only while it is the same: to be asked
+        often."""
+        shard = self.shard(number)
+        try:
+            file = shard.path.stat()
+        except OSError:
+            return False
+        identity = (file.st_size, file.st_mtime_ns, file.st_ino)
+        known = self._looked_at.get(number)
+        if known is None or known[0] != identity:
+            known = self._looked_at[number] = (identity, self.is_whole(shard))
+        return known[1]
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether the folder holds anything that the plan does not have."""
+        return bool(self._unplanned() or any(self.folder.glob(f"{PART_PREFIX}*")))
+
+    def tidy(self) -> int:
+        """Delete what killed writers left and what the plan no longer has; return how many shards that were.
+
+        To be called when every planned shard is there. The part file of a writer that is at work may go too:
+        `write` then writes again.
+        """
+        sweep_parts(self.folder)
+        stale = self._unplanned()
         for path in stale:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another program has it open, on Windows: next time
+                path.unlink()
         return len(stale)
 
-
-class ShardReader:
-    """Random access to the rows of a store's shards, mapped from the disk or held in memory."""
-
-    def __init__(self, store: ShardStore, memory_limit: int):
-        """memory_limit: in bytes; a store of at most this size is read into memory, others are mapped."""
-        self._store = store
-        self._place = {
-            digest: (number, row)
-            for number, shard in enumerate(store.shards)
-            for row, digest in enumerate(shard.members)
-        }
-        size = sum(shard.path.stat().st_size for shard in store.shards)
-        self.in_memory = size <= memory_limit
-        self._open: dict[int, dict[str, Tensor]] = {}
-
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._place
-
-    def hold(self) -> None:
-        """Read everything into memory now."""
-        self.in_memory = True
-        self._open = {number: self._read(shard) for number, shard in enumerate(self._store.shards)}
-
-    def row(self, digest: str, name: str) -> Tensor:
-        """Return the row of tensor `name` that belongs to a content hash, no copy. Raises: KeyError."""
-        number, row = self._place[digest]
-        tensors = self._open.get(number)
-        if tensors is None:
-            tensors = self._open[number] = self._read(self._store.shards[number])
-        return tensors[name][row]
-
-    def _read(self, shard: Shard) -> dict[str, Tensor]:
-        if self.in_memory:
-            return load(shard.path.read_bytes())
-        with safe_open(shard.path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    def _unplanned(self) -> list[Path]:
+        found = [path for path in self.folder.glob("*.safetensors") if not path.name.startswith(PART_PREFIX)]
+        if not found:
+            return []
+        planned = {shard.path.name for shard in self.shards}
+        return [path for path in found if path.name not in planned]
 
 
 def read_contents(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]] | None:
@@ -152,19 +205,17 @@ def partition(hashes: Iterable[str], per_shard: int = PICTURES_PER_SHARD) -> lis
 
     Returns: the groups that are not empty, in order, each sorted; they depend on the set of hashes alone.
     """
-    ordered = sorted(set(hashes))
-    bits = 0
-    while len(ordered) > per_shard << bits:
-        bits += 1
-    groups: dict[int, list[str]] = {}
-    for digest in ordered:
-        groups.setdefault(int(digest[:16], 16) >> (64 - bits), []).append(digest)
-    return [tuple(group) for _, group in sorted(groups.items())]
+    return list(Parts(DigestSet(hashes), per_shard))
 
 
-def batches(members: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Cut a shard's members into runs of `size`, the last one shorter."""
-    return [members[start : start + size] for start in range(0, len(members), size)]
+def _starts(ordered: Digests, bits: int) -> NDArray[np.int64]:
+    """Where a group begins whose members share their first `bits` bits, and where the last one ends."""
+    if not len(ordered):
+        return np.zeros(1, dtype=np.int64)
+    first = np.ascontiguousarray(ordered.view(np.uint8).reshape(-1, 32)[:, :8]).view(">u8")[:, 0]
+    groups = first.astype(np.uint64) >> np.uint64(64 - bits) if bits else np.zeros(len(ordered), np.uint64)
+    changes = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    return np.concatenate([[0], changes, [len(ordered)]]).astype(np.int64)
 
 
 def _digest(text: str) -> str:

@@ -8,27 +8,22 @@ otherwise (accumulation, processes) draws the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..adapter.condition import PromptIds
+from .items import Labels, TrainingItem
 from .prompts import neutral_prompt
 
 # Streams of random numbers that must not depend on one another.
 _EMOTIONS, _EPOCH, _SAMPLE, _HELD_OUT = range(4)
-
-
-@dataclass(frozen=True)
-class TrainingItem:
-    """What a batch needs to know of one picture; `content` is what stands in its neutral prompts."""
-
-    id: str
-    emotion: int
-    caption: str = ""
-    content: tuple[str, ...] = ()
+# Token ids that are kept: more than an effective batch has prompts, less than a large set has captions.
+_PROMPTS_KEPT = 2048
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,8 @@ class Batch:
     prompt_ids: [B, L] int64, the text around the pseudo-words, which stand from `prompt_start` [B] int64 on.
     caption_ids: [B, L] int64, the caption c.
     drop_condition: [B] bool, the U-Net gets the empty prompt.
+    caption_hidden, caption_pooled: [B, L, W] and [B, P] float32, T(c) where it is cached, or the one of them
+        that the loss takes; None: it is computed from `caption_ids`.
     """
 
     latents: Tensor
@@ -52,12 +49,15 @@ class Batch:
     prompt_start: Tensor
     caption_ids: Tensor
     drop_condition: Tensor
+    caption_hidden: Tensor | None = None
+    caption_pooled: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy to `device`, without waiting where it is a CUDA device."""
         if device.type == "cpu":
             return self
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         if device.type == "cuda":
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
@@ -84,13 +84,12 @@ class BalancedOrder:
     been told before (`preflight`).
     """
 
-    def __init__(self, items: Sequence[TrainingItem], num_emotions: int, seed: int) -> None:
+    def __init__(self, labels: Labels, num_emotions: int, seed: int) -> None:
+        """labels: [n], the number of each item's emotion."""
         self.seed = seed
-        self.by_emotion: list[list[int]] = [[] for _ in range(num_emotions)]
-        for index, item in enumerate(items):
-            self.by_emotion[item.emotion].append(index)
-        self._trained = [number for number, members in enumerate(self.by_emotion) if members]
-        self._epochs: dict[int, tuple[int, list[int]]] = {}
+        self.by_emotion = [np.flatnonzero(labels == number) for number in range(num_emotions)]
+        self._trained = [number for number, members in enumerate(self.by_emotion) if len(members)]
+        self._epochs: dict[int, tuple[int, Tensor]] = {}
 
     def index(self, draw: int) -> int:
         """Give the index of the item that draw number `draw` takes."""
@@ -100,63 +99,86 @@ class BalancedOrder:
         emotion = self._trained[int(order[place])]
         members = self.by_emotion[emotion]
         epoch, position = divmod(turn, len(members))
-        if self._epochs.get(emotion, (-1, []))[0] != epoch:
+        if emotion not in self._epochs or self._epochs[emotion][0] != epoch:
             generator = _generator(self.seed, _EPOCH, emotion, epoch)
-            self._epochs[emotion] = (epoch, torch.randperm(len(members), generator=generator).tolist())
-        return members[self._epochs[emotion][1][position]]
+            self._epochs[emotion] = (epoch, torch.randperm(len(members), generator=generator))
+        return int(members[int(self._epochs[emotion][1][position])])
 
 
 class BatchMaker:
     """Makes the batches of a run from cached latents and embeddings.
 
     Arguments:
-        items: the kept training pictures, in a fixed order.
-        num_emotions: E, of the taxonomy.
+        items: the kept training pictures, in a fixed order. labels: [n], their emotions.
         effective_batch: samples per optimiser step over all micro-batches and processes.
         draws: the seed and the shares.
         latents: (sample id, flipped) -> mean and standard deviation of the VAE's posterior [C, h, w], U-Net's
             scale.
-        image_embeds: [len(items), V], v of each item.
+        image_embeds: sample id -> v [V].
+        emotion_means: [E, V], the mean v of each emotion's items.
         encode_prompt: text with at most one `{emotion}` -> token ids.
+        captions: caption -> T(c) as it is cached, by its name in `Batch`; None: it is not.
+        buckets: [n], the shape in which each item's latents are; None: all have one.
     """
 
     def __init__(
         self,
         items: Sequence[TrainingItem],
-        num_emotions: int,
+        labels: Labels,
         effective_batch: int,
         draws: Draws,
         latents: Callable[[str, bool], tuple[Tensor, Tensor]],
-        image_embeds: Tensor,
+        image_embeds: Callable[[str], Tensor],
+        emotion_means: Tensor,
         encode_prompt: Callable[[str], PromptIds],
+        captions: Callable[[str], Mapping[str, Tensor]] | None = None,
+        buckets: Labels | None = None,
     ) -> None:
         self.items, self.effective_batch, self.draws = items, effective_batch, draws
-        self._order = BalancedOrder(items, num_emotions, draws.seed)
+        num_emotions = len(emotion_means)
+        self._order = BalancedOrder(labels, num_emotions, draws.seed)
         self._one_hot = torch.eye(num_emotions)
-        self._latents, self._image_embeds = latents, image_embeds.float()
-        self.emotion_means = torch.stack(
-            [self._image_embeds[members].sum(0) / max(1, len(members)) for members in self._order.by_emotion]
-        )
-        self._encode_prompt = encode_prompt
-        self._encoded: dict[str, PromptIds] = {}
+        self._latents, self._image_embeds, self.emotion_means = latents, image_embeds, emotion_means
+        self._ids = lru_cache(_PROMPTS_KEPT)(encode_prompt)
+        self._captions, self._buckets = captions, buckets
 
     def sample_ids(self, step: int) -> list[str]:
         """Name the samples of optimiser step `step`, in the order of their positions."""
-        return [self._item(step, position)[1].id for position in range(self.effective_batch)]
+        return [self._item(step, position).id for position in range(self.effective_batch)]
+
+    def micro_batches(self, step: int, size: int, process: int, processes: int) -> list[list[int]]:
+        """Divide the positions of optimiser step `step`; give those of one process's micro-batches.
+
+        What is in a micro-batch has latents of one shape: positions are grouped by bucket, and each group cut
+        into runs of at most `size`, so that there may be more of them than without buckets, and some smaller.
+        Processes take turns, and each gets one at least. Without buckets, or where all pictures are in one,
+        each has as many as any other, all of `size`.
+        """
+        groups: dict[int, list[int]] = {}
+        for position in range(self.effective_batch):
+            index = 0 if self._buckets is None else self._index(step, position)
+            groups.setdefault(0 if self._buckets is None else int(self._buckets[index]), []).append(position)
+        runs = [
+            group[start : start + size]
+            for _, group in sorted(groups.items())
+            for start in range(0, len(group), size)
+        ]
+        return runs[process::processes]
 
     def batch(self, step: int, positions: Iterable[int]) -> Batch:
         """Make the micro-batch of these positions (0 .. effective_batch - 1) of optimiser step `step`."""
         samples = [self._sample(step, position) for position in positions]
         return Batch(**{name: torch.stack([sample[name] for sample in samples]) for name in samples[0]})
 
-    def _item(self, step: int, position: int) -> tuple[int, TrainingItem]:
-        index = self._order.index(step * self.effective_batch + position)
-        return index, self.items[index]
+    def _index(self, step: int, position: int) -> int:
+        return self._order.index(step * self.effective_batch + position)
+
+    def _item(self, step: int, position: int) -> TrainingItem:
+        return self.items[self._index(step, position)]
 
     def _sample(self, step: int, position: int) -> dict[str, Tensor]:
         """Make one sample; what is drawn, and in which order, must never depend on the settings."""
-        index, item = self._item(step, position)
-        draws = self.draws
+        item, draws = self._item(step, position), self.draws
         generator = _generator(draws.seed, _SAMPLE, step, position)
         flip, content, place, mean_v, drop = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
         timestep = torch.randint(draws.num_timesteps, (), generator=generator)
@@ -170,12 +192,13 @@ class BatchMaker:
             "latents": mean.float() + std.float() * posterior,
             "noise": noise,
             "timesteps": timestep,
-            "image_embeds": self.emotion_means[item.emotion] if use_mean else self._image_embeds[index],
+            "image_embeds": self.emotion_means[item.emotion] if use_mean else self._image_embeds(item.id),
             "emotion": self._one_hot[item.emotion],
             "prompt_ids": prompt.input_ids,
             "prompt_start": torch.tensor(prompt.start),
             "caption_ids": self._ids(item.caption).input_ids,
             "drop_condition": torch.tensor(drop < draws.condition_dropout),
+            **(self._captions(item.caption) if self._captions is not None else {}),
         }
 
     def held_out(
@@ -203,11 +226,6 @@ class BatchMaker:
             caption_ids=torch.stack([self._ids(item.caption).input_ids for item in items]),
             drop_condition=torch.zeros(len(items), dtype=torch.bool),
         )
-
-    def _ids(self, prompt: str) -> PromptIds:
-        if prompt not in self._encoded:
-            self._encoded[prompt] = self._encode_prompt(prompt)
-        return self._encoded[prompt]
 
 
 def _generator(*parts: int | str) -> torch.Generator:

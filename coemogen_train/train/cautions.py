@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..data.samples import Sample, TrainingSet
+import numpy as np
+
+from ..data.samples import Sample, SampleRows, TrainingSet
 from .config import TrainConfig
+from .items import emotion_counts
 
 if TYPE_CHECKING:
     from ..base.shape import BaseShape
@@ -16,7 +19,7 @@ def cautions_of(
     config: TrainConfig,
     shape: BaseShape,
     training_set: TrainingSet,
-    samples: Sequence[Sample],
+    samples: SampleRows,
     validation: Sequence[Sample],
     going_on: bool = False,
 ) -> list[str]:
@@ -39,10 +42,12 @@ def cautions_of(
             f"known: say under which terms the adapter may be used and what it comes from, {settings}."
         )
     told += _of_validation(config, samples, validation)
-    silent = sum(not sample.caption for sample in samples)
+    silent = len(samples) - len(samples.captioned())
     if silent:
         told.append(f"{silent} of {len(samples)} training pictures have no caption.")
-    small = sum(min(sample.width, sample.height) < config.resolution for sample in samples)
+    sides = samples.columns("width", "height")
+    shorter = np.minimum(sides["width"].to_numpy(), sides["height"].to_numpy())
+    small = int((shorter < config.resolution).sum())
     if small:
         told.append(
             f"{small} of {len(samples)} training pictures are smaller than {config.resolution} pixels on a "
@@ -51,7 +56,7 @@ def cautions_of(
     return told
 
 
-def _of_validation(config: TrainConfig, samples: Sequence[Sample], validation: Sequence[Sample]) -> list[str]:
+def _of_validation(config: TrainConfig, samples: SampleRows, validation: Sequence[Sample]) -> list[str]:
     if not config.validate_every:
         return []
     if not validation:
@@ -59,7 +64,7 @@ def _of_validation(config: TrainConfig, samples: Sequence[Sample], validation: S
             f"No picture is held out in the split {config.validation_split!r}, so there will be no "
             "validation loss, by which learning by heart is seen."
         ]
-    bare = sorted({sample.emotion for sample in samples} - {sample.emotion for sample in validation})
+    bare = sorted(emotion_counts(samples).keys() - emotion_counts(validation).keys())
     if bare:
         return [f"No picture is held out for {', '.join(bare)}: the validation loss says nothing of them."]
     return []

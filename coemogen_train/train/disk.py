@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from ..data.digests import Digests, DigestSet, from_hex
 from ..data.shards import read_contents
 from ..errors import ConfigError
 from .config import TrainConfig
@@ -19,17 +22,14 @@ _SMALL_FILES = 8 << 20  # history, settings, validation: generous
 
 @dataclass(frozen=True)
 class CacheStock:
-    """Content hashes of the pictures that a cache holds: latents of this size and mirroring, CLIP features.
+    """Content hashes of what a cache holds: latents of these sizes and mirroring, CLIP features, captions.
 
     Which encoder made them cannot be told without its weights: what is there is taken to be of this run's.
     """
 
-    latents: frozenset[str] = frozenset()
-    embeds: frozenset[str] = frozenset()
-
-    def holds(self, digest: str) -> bool:
-        """Say whether a picture need not be read again."""
-        return digest in self.latents and digest in self.embeds
+    latents: DigestSet = field(default_factory=DigestSet)
+    embeds: DigestSet = field(default_factory=DigestSet)
+    captions: DigestSet = field(default_factory=DigestSet)
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,31 @@ class DiskPart:
     size: int
 
 
-def cache_stock(cache: Path, latent_side: int, flip: bool) -> CacheStock:
+def cache_stock(
+    cache: Path, latent_sizes: Collection[tuple[int, int]], flip: bool, buckets: bool
+) -> CacheStock:
     """Look what a cache folder holds; reads the shards' headers only.
 
-    latent_side: of the latents that are wanted. flip: whether mirrored ones of training pictures are wanted.
+    latent_sizes: height and width of the latents that are wanted. flip: whether mirrored ones of training
+    pictures are wanted. buckets: whether training pictures are wanted in the shape nearest to their own.
     """
-    latents: set[str] = set()
-    embeds: set[str] = set()
+    found: dict[str, list[Digests]] = {"latents": [], "embeds": [], "captions": []}
     for path in cache.glob("*/*.safetensors"):
         if (contents := read_contents(path)) is None:
             continue  # damaged, and so redone
         members, shapes = contents
+        held_out = path.parent.name.startswith("held_out")
         if "image_embeds" in shapes:
-            embeds.update(members)
-        elif shapes.get("mean", (0,))[-1] == latent_side and (
-            "mean_flipped" in shapes or not flip or path.parent.name.startswith("held_out")
+            found["embeds"].append(from_hex(members))
+        elif "hidden" in shapes:
+            found["captions"].append(from_hex(members))
+        elif (
+            shapes.get("mean", ())[-2:] in latent_sizes
+            and (held_out or "mean_flipped" in shapes or not flip)
+            and (held_out or path.parent.name.startswith("latents_") == buckets)
         ):
-            latents.update(members)
-    return CacheStock(frozenset(latents), frozenset(embeds))
+            found["latents"].append(from_hex(members))
+    return CacheStock(**{what: DigestSet(np.concatenate(all_)) for what, all_ in found.items() if all_})
 
 
 def disk_needed(
@@ -71,19 +78,23 @@ def disk_needed(
     missing_latents: int,
     missing_held_out: int,
     missing_embeds: int,
+    missing_captions: int,
     latent_numbers: int,
     vision_width: int,
+    caption_numbers: int,
 ) -> list[DiskPart]:
     """Add up what a run will write, rather too much than too little.
 
     Arguments:
         trainable_bytes: all trained weights in float32. gaussian_bytes: the clusters in an adapter file.
         cache: the set's cache folder. missing_*: pictures that it does not hold yet.
-        latent_numbers: numbers in one latent, C x h x w. vision_width: V.
+        latent_numbers: numbers in one latent, C x h x w; in a bucket there are no more. vision_width: V.
+        caption_numbers: numbers in the features of a caption, (L + 1) x W.
     """
     latent = 2 * latent_numbers * _HALF  # mean and standard deviation
     caching = missing_latents * latent * (2 if config.flip else 1) + missing_held_out * latent
     caching += missing_embeds * vision_width * _SINGLE
+    caching += missing_captions * caption_numbers * (_SINGLE if config.cache_captions == "float32" else _HALF)
     states = 4 if config.ema_decay else 3  # weights, two moments, averaged weights
     checkpoints = (
         (config.keep_checkpoints + 1) * states * trainable_bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ..adapter.file import Adapter, save_adapter
 from ..adapter.info import AdapterInfo, BaseInfo, GuidanceInfo, TextEncoderInfo, VisionInfo, check_no_paths
 from ..errors import AdapterError, ConfigError
 from ..files import canonical_json
+from .items import emotion_counts, of_emotions
 from .setup import Run
 
 # Settings that say how an adapter came about; where things lay on the disk is nobody's business.
@@ -20,7 +20,7 @@ _TOLD = (
     *("max_grad_norm", "ema_decay", "min_snr_gamma", "precision", "seed"),
     *("semantic_loss", "semantic_weight", "emotion_loras", "polarity_loras"),
     *("content_prompts", "v_dropout", "condition_dropout"),
-    *("resolution", "flip", "gaussian_covariance", "gaussian_components"),
+    *("resolution", "flip", "aspect_buckets", "gaussian_covariance", "gaussian_components"),
 )
 
 
@@ -43,7 +43,7 @@ def make_info(run: Run, steps: int) -> AdapterInfo:
             base.zero_terminal_snr,
         ),
         text_encoders=(TextEncoderInfo(base.width, base.clip_skip, projection is not None),),
-        vision=VisionInfo(run.vision_name, run.embeds.shape[1]),
+        vision=VisionInfo(run.vision_name, run.vision_width),
         layers=hilora.layers,
         targets=tuple(config.targets),
         rank=hilora.rank,
@@ -84,14 +84,13 @@ def _went_on_from(run: Run) -> dict[str, Any]:
 def _data_summary(run: Run) -> dict[str, Any]:
     """Count the pictures by emotion; those of carried emotions as their own adapter counts them."""
     start = run.start
-    per_emotion = Counter(sample.emotion for sample in start.samples)
-    dropped = [
-        s for s in run.training_set.samples("train") if not s.kept and s.emotion in start.trained.names
-    ]
+    per_emotion = emotion_counts(start.samples)
+    before = of_emotions(run.training_set.samples("train"), start.trained.names)
+    dropped = len(before) - len(before.where(kept_only=True))
     known = start.carried.info.data.get("per_emotion", {}) if start.carried else {}
     return {
         "pictures": sum(per_emotion.values()),
-        "dropped_by_filter": len(dropped),
+        "dropped_by_filter": dropped,
         "held_out_for_validation": len(start.held_out),
         "per_emotion": {name: per_emotion[name] or known.get(name, 0) for name in run.taxonomy.names},
     }

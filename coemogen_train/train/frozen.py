@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,7 @@ def set_precision(base: BaseModel, precision: str, device: torch.device, checkpo
         base.unet.enable_gradient_checkpointing()
 
 
-def _prove_prediction_type(base: BaseModel, config: TrainConfig, samples: list[Sample]) -> None:
+def _prove_prediction_type(base: BaseModel, config: TrainConfig, samples: Sequence[Sample]) -> None:
     """Compare what the U-Net is said to predict with what it predicts: nothing else would tell for hours."""
     pictures = []
     for sample in samples[:_PROVING_PICTURES]:

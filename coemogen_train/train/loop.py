@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import ConfigError, UserError
 from .config import TrainConfig
@@ -207,27 +208,29 @@ def optimise(run: Run, step: int) -> StepReading:
     finite) stays on the device and guards it there.
     """
     config, optimiser = run.config, run.optimiser
-    parts, rank = config.accumulate, run.accelerator.process_index
+    processes, whole = run.accelerator.num_processes, run.effective_batch
     scale = run.loss_scale.scale
     tallies = []
     optimiser.zero_grad()
-    for part in range(parts):
-        begin = (part * run.accelerator.num_processes + rank) * config.batch_size
-        batch = run.batches.batch(step, range(begin, begin + config.batch_size)).to(run.device)
-        # Several processes exchange gradients once per step, with the last micro-batch.
-        with nullcontext() if part == parts - 1 else run.accelerator.no_sync(run.model):
+    turns = run.batches.micro_batches(step, config.batch_size, run.accelerator.process_index, processes)
+    for positions in turns:
+        batch = run.batches.batch(step, positions).to(run.device)
+        # A micro-batch counts as its share of the effective batch, whose gradient is a mean over processes.
+        parts = whole / (len(positions) * processes)
+        # Several processes exchange gradients once per step, each with its last micro-batch.
+        with nullcontext() if positions is turns[-1] else run.accelerator.no_sync(run.model):
             with run.autocast():
                 losses = run.model(batch)
             (losses.total * (scale / parts)).backward()
-        bad = torch.zeros(run.effective_batch, device=run.device)
-        bad[begin : begin + config.batch_size] = (~torch.isfinite(losses.per_sample)).float()
-        tallies.append(torch.cat([torch.stack([losses.ldm, losses.semantic]), bad, losses.presence]))
+        bad = _spread((~torch.isfinite(losses.per_sample)).float(), positions, whole)
+        means = torch.stack([losses.ldm, losses.semantic]) * (config.accumulate / parts)
+        tallies.append(torch.cat([means, bad, losses.presence]))
 
     tally = torch.stack(tallies).sum(0)
-    if run.accelerator.num_processes > 1:
+    if processes > 1:
         tally = run.accelerator.reduce(tally, "sum")
-    means = tally[:2] / (parts * run.accelerator.num_processes)
-    bad_samples, presence = tally[2 : 2 + run.effective_batch], tally[2 + run.effective_batch :]
+    means = tally[:2] / (config.accumulate * processes)
+    bad_samples, presence = tally[2 : 2 + whole], tally[2 + whole :]
 
     norm = gradient_norm(optimiser.parameters) / scale
     bad_loss = bad_samples.any()
@@ -248,6 +251,16 @@ def optimise(run: Run, step: int) -> StepReading:
         bad=bad_loss | (skipped & (scale <= 1)),
         bad_samples=bad_samples,
     )
+
+
+def _spread(values: Tensor, positions: list[int], count: int) -> Tensor:
+    """Put one value per position into zeros [count], where `values` is, without waiting for the device."""
+    if positions[-1] - positions[0] + 1 == len(positions):
+        return F.pad(values, (positions[0], count - 1 - positions[-1]))
+    places = torch.tensor(positions)
+    if values.device.type == "cuda":
+        places = places.pin_memory().to(values.device, non_blocking=True)
+    return values.new_zeros(count).scatter(0, places.to(values.device), values)
 
 
 def _clip_factor(norm: Tensor, max_norm: float) -> Tensor:

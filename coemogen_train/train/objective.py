@@ -74,10 +74,20 @@ def semantic_loss(condition: TextStates, caption: TextStates, form: SemanticLoss
     Returns:
         [B].
     """
-    if form == "pooled":
-        return 1 - F.cosine_similarity(condition.pooled.float(), caption.pooled.float(), dim=-1)
-    similarity = F.cosine_similarity(condition.hidden[:, 1:].float(), caption.hidden[:, 1:].float(), dim=-1)
-    return 1 - similarity.mean(1)
+    return _distance(
+        _compared(condition.hidden, condition.pooled, form), _compared(caption.hidden, caption.pooled, form)
+    )
+
+
+def _compared(hidden: Tensor, pooled: Tensor, form: SemanticLoss) -> Tensor:
+    """What of a text's states the loss compares: [B, positions, W] or [B, P]."""
+    return pooled if form == "pooled" else hidden[:, 1:]
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - cos, averaged over the positions where there are any: [B], float32."""
+    similarity = F.cosine_similarity(a.float(), b.float(), dim=-1)
+    return 1 - (similarity if similarity.ndim == 1 else similarity.mean(1))
 
 
 class CoEmoGenObjective(nn.Module):
@@ -165,7 +175,7 @@ class CoEmoGenObjective(nn.Module):
         ldm = self._denoise(batch, condition.hidden, gate)
         if not captioned:
             return ldm, torch.zeros_like(ldm)
-        return ldm, semantic_loss(condition, self._caption(batch), self.semantic)
+        return ldm, self._semantic(condition, batch)
 
     def _condition(self, batch: Batch) -> TextStates:
         """Give e^c."""
@@ -173,6 +183,14 @@ class CoEmoGenObjective(nn.Module):
         return encode_text(
             self.base.text_encoder, batch.prompt_ids, self._eos, pseudo_words, batch.prompt_start
         )
+
+    def _semantic(self, condition: TextStates, batch: Batch) -> Tensor:
+        """Give L_SEM [B] against T(c), cached or computed here."""
+        cached = batch.caption_pooled if self.semantic == "pooled" else batch.caption_hidden
+        if cached is None:
+            return semantic_loss(condition, self._caption(batch), self.semantic)
+        own = _compared(condition.hidden, condition.pooled, self.semantic)
+        return _distance(own, cached if self.semantic == "pooled" else cached[:, 1:])
 
     @torch.no_grad()
     def _caption(self, batch: Batch) -> TextStates:

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..adapter.carry import carry_over
 from ..adapter.gaussian_fit import MAX_COMPONENTS
 from ..base.shape import read_vision_width
+from ..data.caption_features import caption_digests
+from ..data.digests import digests_of, from_hex
 from .config import TrainConfig
 from .disk import check_disk, disk_needed, free_bytes, readable_size
 from .memory import available_memory, choose_checkpointing, estimate_memory, memory_caution
@@ -53,14 +56,18 @@ class _Work:
     latents: int
     held_out: int
     embeds: int
+    captions: int
 
     @classmethod
-    def of(cls, start: Start) -> _Work:
+    def of(cls, start: Start, config: TrainConfig) -> _Work:
         stock, of = start.checked.stock, start.training_set
+        train = of.samples("train")
+        captions = caption_digests(train.captioned()) if config.caches_captions else from_hex(())
         return cls(
-            latents=sum(sample.sha256 not in stock.latents for sample in of.samples("train")),
-            held_out=sum(sample.sha256 not in stock.latents for sample in start.held_out),
-            embeds=sum(sample.sha256 not in stock.embeds for sample in of.samples()),
+            latents=stock.latents.missing(digests_of(train)),
+            held_out=stock.latents.missing(digests_of(start.held_out)),
+            embeds=stock.embeds.missing(digests_of(of.samples())),
+            captions=stock.captions.missing(np.unique(captions)),
         )
 
 
@@ -84,7 +91,7 @@ def make_plan(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied to where there is no memory
             carry_over(start.source, models.embedder, models.hilora, start.taxonomy)
-    batch, work = plan_batch(config, len(start.samples), processes), _Work.of(start)
+    batch, work = plan_batch(config, len(start.samples), processes), _Work.of(start, config)
     disk = _disk(config, start, models, work, vision_width)
     memory, step, encoding = _memory(config, start, models, device, processes, whole)
     told = [*start.checked.warnings]
@@ -183,8 +190,10 @@ def _disk(config: TrainConfig, start: Start, models: MetaModels, work: _Work, vi
         missing_latents=work.latents,
         missing_held_out=work.held_out,
         missing_embeds=work.embeds,
+        missing_captions=work.captions,
         latent_numbers=start.shape.latent_channels * (config.resolution // start.shape.vae_factor) ** 2,
         vision_width=vision_width,
+        caption_numbers=(start.shape.max_length + 1) * start.shape.width,
     )
     check_disk(parts)
     return DiskPlan(tuple(parts), free_bytes(cache), free_bytes(config.out))

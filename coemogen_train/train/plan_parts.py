@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .config import TrainConfig
 from .disk import DiskPart
+from .items import emotion_counts
 from .memory import MemoryEstimate
 from .optimiser import learning_rate_at
 from .preflight import has_emotion
@@ -201,9 +201,9 @@ def plan_batch(config: TrainConfig, pictures: int, processes: int) -> BatchPlan:
 def plan_emotions(start: Start, batch: BatchPlan) -> tuple[EmotionPlan, ...]:
     """Count each emotion's pictures, and how often they are drawn."""
     trained = start.trained
-    kept = Counter(sample.emotion for sample in start.samples)
-    dropped = Counter(sample.emotion for sample in start.training_set.samples("train") if not sample.kept)
-    held_out = Counter(sample.emotion for sample in start.held_out)
+    train = start.training_set.samples("train")
+    kept, held_out = emotion_counts(start.samples), emotion_counts(start.held_out)
+    dropped = emotion_counts(train) - emotion_counts(train.where(kept_only=True))
     most, each = max(kept.values()), batch.pictures_seen / trained.num_emotions
     return tuple(
         EmotionPlan(

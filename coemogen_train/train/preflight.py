@@ -9,17 +9,23 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..adapter.info import check_no_paths, check_text
+from ..data.buckets import bucket_sizes
+from ..data.digests import DigestSet, digests_of
 from ..data.report import printable
-from ..data.samples import Sample, TrainingSet
+from ..data.samples import Sample, SampleRows, TrainingSet
 from ..emotions import Taxonomy
 from ..errors import AdapterError, ConfigError, DataError, TaxonomyError
 from .cautions import cautions_of
 from .config import TrainConfig
 from .disk import CacheStock, cache_stock, nearest_existing
+from .items import column_codes, emotion_counts, of_emotions
 from .trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ class Checked:
     """
 
     taxonomy: Taxonomy
-    samples: list[Sample]
+    samples: SampleRows
     validation: list[Sample]
     stock: CacheStock
     warnings: list[str]
@@ -82,10 +88,20 @@ def check_run(
     samples = training_samples(training_set, taxonomy, captions_needed=config.semantic_weight > 0)
     check_variety(training_set, samples)
     validation = validation_samples(training_set, taxonomy, config)
-    stock = cache_stock(training_set.cache_folder, config.resolution // base_shape.vae_factor, config.flip)
+    stock = cache_stock(
+        training_set.cache_folder, latent_sizes(config, base_shape), config.flip, config.aspect_buckets
+    )
     check_pictures(training_set, validation, stock)
     warnings = cautions_of(config, base_shape, training_set, samples, validation, going_on=source is not None)
     return Checked(taxonomy, samples, validation, stock, warnings)
+
+
+def latent_sizes(config: TrainConfig, base_shape: BaseShape) -> set[tuple[int, int]]:
+    """Height and width of the latents that a run trains on, and of those it is measured by."""
+    sizes = {(config.resolution, config.resolution)}
+    if config.aspect_buckets:
+        sizes |= {*bucket_sizes(config.resolution, base_shape.resolution_multiple)}
+    return {(height // base_shape.vae_factor, width // base_shape.vae_factor) for width, height in sizes}
 
 
 def selected_taxonomy(training_set: TrainingSet, config: TrainConfig) -> Taxonomy:
@@ -124,7 +140,7 @@ def added_emotions(selected: Taxonomy, source: Taxonomy, where: Path) -> Taxonom
     return Taxonomy(selected.name, new)
 
 
-def training_samples(training_set: TrainingSet, taxonomy: Taxonomy, captions_needed: bool) -> list[Sample]:
+def training_samples(training_set: TrainingSet, taxonomy: Taxonomy, captions_needed: bool) -> SampleRows:
     """Give the kept samples of the training split that show one of `taxonomy`'s emotions, sorted by id.
 
     Raises:
@@ -134,22 +150,22 @@ def training_samples(training_set: TrainingSet, taxonomy: Taxonomy, captions_nee
     root = training_set.root
     kept = training_set.samples("train", kept_only=True)
     check_labels(training_set)
-    wanted = set(taxonomy.names)
-    samples = [sample for sample in kept if sample.emotion in wanted]
-    if not samples:
+    samples = of_emotions(kept, taxonomy.names)
+    if not len(samples):
         raise DataError(f"{root}: the set has no picture to train on; look at what `prepare` told.")
-    used = {sample.emotion for sample in samples}
+    used = emotion_counts(samples)
     if empty := [name for name in taxonomy.names if name not in used]:
         others = ", ".join(f'"{name}"' for name in taxonomy.names if name in used)
         raise DataError(
             f"{root}: no picture to train on is kept for {', '.join(empty)}: add some with `prepare`, or "
             f"train the others alone: --set 'emotions=[{others}]'."
         )
-    silent = [sample.id for sample in samples if not sample.caption]
-    if captions_needed and silent:
+    silent = samples.masked(samples.columns("caption")["caption"].is_null().to_numpy())
+    if captions_needed and len(silent):
         raise DataError(
             f"{root}: {len(silent)} of {len(samples)} training pictures have no caption (such as "
-            f"{printable(silent[0])}); write them with `caption`, or train without: --set semantic_weight=0."
+            f"{printable(silent[0].id)}); write them with `caption`, or train without: --set "
+            "semantic_weight=0."
         )
     return samples
 
@@ -165,16 +181,15 @@ def validation_samples(training_set: TrainingSet, taxonomy: Taxonomy, config: Tr
     """
     if not config.validate_every:
         return []
-    by_emotion: dict[str, list[Sample]] = {name: [] for name in taxonomy.names}
-    for sample in training_set.samples(config.validation_split, kept_only=True):
-        if sample.emotion in by_emotion and (sample.caption or not config.semantic_weight):
-            by_emotion[sample.emotion].append(sample)
-    chosen = [
-        sample
-        for members in by_emotion.values()
-        for sample in sorted(members, key=lambda member: member.sha256)[: config.validation_pictures]
-    ]
-    return sorted(chosen, key=lambda sample: sample.id)
+    samples = of_emotions(training_set.samples(config.validation_split, kept_only=True), taxonomy.names)
+    if config.semantic_weight:
+        samples = samples.captioned()
+    digests, (names, codes) = digests_of(samples), column_codes(samples, "emotion")
+    chosen = np.zeros(len(samples), dtype=bool)
+    for code in range(len(names)):
+        own = np.flatnonzero(codes == code)
+        chosen[own[np.argsort(digests[own], kind="stable")][: config.validation_pictures]] = True
+    return list(samples.masked(chosen))
 
 
 def check_labels(training_set: TrainingSet) -> None:
@@ -183,10 +198,11 @@ def check_labels(training_set: TrainingSet) -> None:
     Raises:
         DataError: with the labels and a picture.
     """
-    known = set(training_set.taxonomy.names)
-    strange = [sample for sample in training_set.samples() if sample.emotion not in known]
-    if strange:
-        labels = ", ".join(sorted({printable(sample.emotion) for sample in strange})[:_EXAMPLES])
+    known, samples = training_set.taxonomy.names, training_set.samples()
+    unknown = emotion_counts(samples).keys() - set(known)
+    if unknown:
+        strange = of_emotions(samples, [*unknown])
+        labels = ", ".join(sorted(map(printable, unknown))[:_EXAMPLES])
         raise DataError(
             f"{training_set.root}: {len(strange)} pictures (such as {printable(strange[0].id)}) are labelled "
             f"{labels}, which the set's taxonomy does not have: make the set anew with `prepare`."
@@ -209,13 +225,13 @@ def check_told(config: TrainConfig, training_set: TrainingSet) -> None:
             raise ConfigError(f"{str(error).rstrip('.')}: say it otherwise with --set {name}=...") from None
 
 
-def check_variety(training_set: TrainingSet, samples: Sequence[Sample]) -> None:
+def check_variety(training_set: TrainingSet, samples: SampleRows) -> None:
     """Refuse a set in which no emotion has two pictures: its clusters could not be fitted at the end.
 
     Raises:
         DataError: otherwise.
     """
-    if len(samples) == len({sample.emotion for sample in samples}):
+    if len(samples) == len(emotion_counts(samples)):
         raise DataError(
             f"{training_set.root}: every emotion has one picture only, so nothing shows how they vary: add "
             "some to one of them at least."
@@ -232,14 +248,11 @@ def check_pictures(training_set: TrainingSet, held_out: Sequence[Sample], stock:
         DataError: how many are missing, and the first of them.
     """
     samples = training_set.samples()
-    latents = {sample.id for sample in held_out}
-    needed = {
-        str(sample.image)
-        for sample in samples
-        if sample.sha256 not in stock.embeds
-        or ((sample.split == "train" or sample.id in latents) and sample.sha256 not in stock.latents)
-    }
-    missing = sorted(missing_files(needed))
+    digests, (splits, codes) = digests_of(samples), column_codes(samples, "split")
+    encoded = np.array([split == "train" for split in splits], dtype=bool)[codes]
+    encoded |= DigestSet(digests_of(held_out)).places(digests) >= 0
+    needed = (stock.embeds.places(digests) < 0) | (encoded & (stock.latents.places(digests) < 0))
+    missing = sorted({*missing_files(str(sample.image) for sample in samples.masked(needed))})
     if missing:
         names = ", ".join(printable(name, None) for name in missing[:_EXAMPLES])
         more = ", ..." if len(missing) > _EXAMPLES else ""
@@ -251,14 +264,18 @@ def check_pictures(training_set: TrainingSet, held_out: Sequence[Sample], stock:
 
 def missing_files(paths: Iterable[str]) -> list[str]:
     """Give those of `paths` that are no files; 118,000 take a second on a disk of one's own."""
-    ordered = list(paths)
-    chunks = [ordered[start : start + _ASKED_TOGETHER] for start in range(0, len(ordered), _ASKED_TOGETHER)]
 
     def absent(chunk: list[str]) -> list[str]:
         return [path for path in chunk if not os.path.isfile(path)]
 
+    missing: list[str] = []
+    remaining = iter(paths)
     with ThreadPoolExecutor(_ASKERS) as pool:
-        return [path for found in pool.map(absent, chunks) for path in found]
+        while together := list(islice(remaining, _ASKERS * _ASKED_TOGETHER)):
+            starts = range(0, len(together), _ASKED_TOGETHER)
+            chunks = [together[start : start + _ASKED_TOGETHER] for start in starts]
+            missing += [path for found in pool.map(absent, chunks) for path in found]
+    return missing
 
 
 def check_folder(out: Path, resume: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -18,18 +18,20 @@ from ..adapter.condition import prompt_ids
 from ..adapter.gaussian_fit import fit_gaussians
 from ..adapter.gaussians import EmotionGaussians
 from ..base.vision import load_vision
-from ..data.cache import build_cache
+from ..data.buckets import bucket_of, bucket_sizes, size_multiple
+from ..data.cache import CacheOptions, build_cache
+from ..data.caption_features import CaptionEncoder
 from ..data.embeddings import EmbeddingCache
 from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
-from .batches import BatchMaker, Draws, TrainingItem
+from .batches import BatchMaker, Draws
 from .config import TrainConfig
 from .frozen import load_frozen_base, park_unet, set_precision
+from .items import TrainingItems
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
 from .precision import LossScale, dtype_of
 from .progress import stage_progress
-from .prompts import content_words
 from .start import Start, build_objective
 from .validation import HeldOut
 
@@ -56,8 +58,9 @@ class Run:
     optimiser: GroupedAdamW
     loss_scale: LossScale
     batches: BatchMaker
-    embeds: Tensor  # [n, V] float32: v of each kept training picture
-    labels: Tensor  # [n] int64: its emotion
+    cache: EmbeddingCache
+    vision_width: int
+    labels: Tensor  # [n] int64: the emotion of each kept training picture
     held_out: HeldOut | None
 
     @cached_property
@@ -66,7 +69,7 @@ class Run:
         config, carried = self.config, self.start.carried
         first = carried.gaussians.weights.shape[0] if carried else 0
         fitted = fit_gaussians(
-            self.embeds,
+            self.cache.embeds_of(self.start.samples),
             self.labels - first,
             self.taxonomy.num_emotions - first,
             self.covariance,
@@ -135,24 +138,30 @@ def prepare_run(
     clip = load_vision(config.vision, accelerator.device)
     start.check_vision(clip)
     shown = progress and accelerator.is_main_process
-    # One process builds, the others find it built.
-    with accelerator.main_process_first(), stage_progress(shown) as stage:
+    buckets = bucket_sizes(config.resolution, size_multiple(base)) if config.aspect_buckets else None
+    # All processes build it together, each on its own device.
+    with stage_progress(shown) as stage:
         cache = build_cache(
             training_set,
             base,
             clip,
             config.resolution,
             flip=config.flip,
+            options=CacheOptions(
+                caption_dtype="float32" if config.cache_captions == "float32" else "float16"
+            ),
             progress=stage,
             held_out=start.held_out,
+            captions=CaptionEncoder(base) if config.caches_captions else None,
+            buckets=buckets,
         )
     vision_name = clip.name
     del clip  # its work is done, and its room is wanted
     set_precision(base, config.precision, accelerator.device, checkpointing)
 
-    embeds = torch.stack([cache.image_embeds(sample.id) for sample in start.samples]).float()
-    items = training_items(start.samples, taxonomy)
-    objective = build_objective(config, base, start, embeds.shape[1])
+    items = TrainingItems(start.samples, taxonomy)
+    means = cache.mean_embeds(start.samples, items.labels, taxonomy.num_emotions)
+    objective = build_objective(config, base, start, means.shape[1])
     return Run(
         config=config,
         accelerator=accelerator,
@@ -171,31 +180,21 @@ def prepare_run(
         loss_scale=LossScale(config.precision == "fp16", base.device),
         batches=BatchMaker(
             items,
-            taxonomy.num_emotions,
+            items.labels,
             config.batch_size * config.accumulate * accelerator.num_processes,
             _draws(config, base),
             cache.latents,
-            embeds,
+            cache.image_embeds,
+            means,
             lambda text: prompt_ids(base.tokenizer, text, config.tokens, base.max_length),
+            _captions(config, cache) if config.caches_captions else None,
+            None if buckets is None else bucket_of(start.samples, buckets),
         ),
-        embeds=embeds,
-        labels=torch.tensor([item.emotion for item in items]),
+        cache=cache,
+        vision_width=means.shape[1],
+        labels=torch.from_numpy(items.labels),
         held_out=_held_out(start.held_out, taxonomy, cache),
     )
-
-
-def training_items(samples: Sequence[Sample], taxonomy: Taxonomy) -> list[TrainingItem]:
-    """Turn samples into what batches are made of."""
-    return [
-        TrainingItem(
-            id=sample.id,
-            emotion=taxonomy.index(sample.emotion),
-            # A caption has no pseudo-words, whatever it says.
-            caption=(sample.caption or "").replace("{emotion}", " "),
-            content=content_words(sample.caption, sample.objects, sample.scene, taxonomy.names),
-        )
-        for sample in samples
-    ]
 
 
 def run_folders(out: Path) -> tuple[Path, Path, Path]:
@@ -214,11 +213,17 @@ def _draws(config: TrainConfig, base: BaseModel) -> Draws:
     )
 
 
+def _captions(config: TrainConfig, cache: EmbeddingCache) -> Callable[[str], dict[str, Tensor]]:
+    """Give, for a caption, that part of T(c) which the loss takes."""
+    name = "pooled" if config.semantic_loss == "pooled" else "hidden"
+    return lambda caption: {f"caption_{name}": cache.caption_states(caption, name)}
+
+
 def _held_out(samples: Sequence[Sample], taxonomy: Taxonomy, cache: EmbeddingCache) -> HeldOut | None:
     if not samples:
         return None
     return HeldOut(
-        tuple(training_items(samples, taxonomy)),
+        tuple(TrainingItems(samples, taxonomy)),
         torch.stack([cache.held_out_latents(sample.id) for sample in samples]),
         torch.stack([cache.image_embeds(sample.id) for sample in samples]).float(),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,7 +20,7 @@ from ..adapter.mapper import NeuroSymbolicMapper
 from ..base.declared import Declared
 from ..base.generate import trained_settings
 from ..base.shape import BaseShape, read_base_shape, read_vision_width
-from ..data.samples import Sample, TrainingSet
+from ..data.samples import Sample, SampleRows, TrainingSet
 from ..emotions import Taxonomy
 from ..errors import AdapterError, ConfigError
 from ..files import canonical_json, sha256_file
@@ -56,7 +58,7 @@ class Start:
         return self.checked.taxonomy
 
     @property
-    def samples(self) -> list[Sample]:
+    def samples(self) -> SampleRows:
         """The pictures to train on, sorted by id."""
         return self.checked.samples
 
@@ -68,13 +70,17 @@ class Start:
     @property
     def fingerprint(self) -> str:
         """A hash of what is trained on: ids, contents, labels, captions, annotations, and the adapter."""
-        told: list[Any] = [
+        told: Iterable[Any] = (
             [sample.id, sample.sha256, sample.emotion, sample.caption, sample.scene, list(sample.objects)]
             for sample in self.samples
-        ]
-        if self.source_sha256:
-            told.append(self.source_sha256)
-        return hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
+        )
+        # The hash of one JSON list, a row in memory at a time.
+        digest, before = hashlib.sha256(), "["
+        for row in chain(told, [self.source_sha256] if self.source_sha256 else []):
+            digest.update((before + canonical_json(row)).encode("utf-8"))
+            before = ","
+        digest.update(b"[]" if before == "[" else b"]")
+        return digest.hexdigest()
 
     def terms(self, config: TrainConfig, field: Literal["licence", "origin"]) -> tuple[str, str]:
         """Give the licence or the origin that the adapter will carry, and who says so ("nobody" for "").

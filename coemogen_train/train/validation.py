@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..files import atomic_write_text, canonical_json
-from .batches import TrainingItem
+from .items import TrainingItem
 
 if TYPE_CHECKING:
     from .setup import Run

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from coemogen_train.data.shards import ShardReader, ShardStore, partition
+from coemogen_train.data.shard_reader import ShardReader
+from coemogen_train.data.shards import ShardStore, partition
 
 
 def hashes(count: int) -> list[str]:
@@ -64,7 +65,7 @@ def test_equal_values_are_equal_bytes(tmp_path, snapshot):
 
 def test_every_damage_is_seen(tmp_path):
     store = filled(store_of(tmp_path))
-    (shard,) = store.shards
+    shard = store.shard(0)
     assert store.is_whole(shard)
     data = shard.path.read_bytes()
     damaged = [data[:length] for length in (0, 5, 100, len(data) - 1)] + [data + b"\0"]
@@ -81,14 +82,14 @@ def test_shard_of_other_pictures_or_another_key_is_not_whole(tmp_path):
     mine = store_of(tmp_path)
     for other in (store_of(tmp_path, 11), store_of(tmp_path, 10, encoder="f")):
         filled(other)
-        (shard,) = mine.shards
+        shard = mine.shard(0)
         shard.path.parent.mkdir(parents=True, exist_ok=True)
-        shard.path.write_bytes(other.shards[0].path.read_bytes())
+        shard.path.write_bytes(other.shard(0).path.read_bytes())
         assert not mine.is_whole(shard)
 
 
 def test_unplanned_shards_are_removed(tmp_path):
     filled(store_of(tmp_path, 10))
     store = filled(store_of(tmp_path, 11))
-    assert store.remove_unplanned() == 1
-    assert [path for path in store.folder.iterdir()] == [store.shards[0].path]
+    assert store.tidy() == 1
+    assert [path for path in store.folder.iterdir()] == [store.shard(0).path]

@@ -2,10 +2,12 @@
 
 import collections
 
+import numpy as np
 import torch
 
 from coemogen_train.adapter.condition import PromptIds
-from coemogen_train.train.batches import BalancedOrder, Batch, BatchMaker, Draws, TrainingItem
+from coemogen_train.train.batches import BalancedOrder, Batch, BatchMaker, Draws
+from coemogen_train.train.items import TrainingItem
 
 NAMES = ("calm", "storm", "dusk")
 # 2, 5 and 9 pictures: an imbalanced set
@@ -14,12 +16,17 @@ ITEMS = [
     for emotion, (name, count) in enumerate(zip(NAMES, (2, 5, 9), strict=True))
     for i in range(count)
 ]
+LABELS = np.array([item.emotion for item in ITEMS])
 EMBEDS = torch.randn(len(ITEMS), 4, generator=torch.Generator().manual_seed(0))
 
 
 def latents(sample_id: str, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
     mean = torch.full((2, 3, 3), float(len(sample_id)))
     return (-mean if flip else mean), torch.full((2, 3, 3), 0.5)
+
+
+def embeds(sample_id: str) -> torch.Tensor:
+    return EMBEDS[[item.id for item in ITEMS].index(sample_id)]
 
 
 def encode(prompt: str) -> PromptIds:
@@ -29,12 +36,17 @@ def encode(prompt: str) -> PromptIds:
     return PromptIds(ids, prompt.find("{emotion}"))
 
 
-def maker(effective_batch: int = 6, **draws) -> BatchMaker:
-    return BatchMaker(ITEMS, len(NAMES), effective_batch, Draws(**draws), latents, EMBEDS, encode)
+def maker(effective_batch: int = 6, more: dict | None = None, **draws) -> BatchMaker:
+    means = torch.stack([EMBEDS[torch.from_numpy(LABELS == e)].mean(0) for e in range(3)])
+    return BatchMaker(ITEMS, LABELS, effective_batch, Draws(**draws), latents, embeds, means, encode, **(more or {}))
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    return [tensor for tensor in vars(batch).values() if tensor is not None]
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
 
 
 def test_any_split_of_an_effective_batch_draws_the_same():
@@ -44,7 +56,7 @@ def test_any_split_of_an_effective_batch_draws_the_same():
     other.batch(2, range(6))  # an other history
     parts = [other.batch(11, positions) for positions in ([0, 1], [2, 3, 4], [5])]
     joined = Batch(
-        *(torch.cat(tensors) for tensors in zip(*(vars(part).values() for part in parts), strict=True))
+        *(torch.cat(tensors) for tensors in zip(*(tensors(part) for part in parts), strict=True))
     )
     assert equal(whole, joined)
 
@@ -57,7 +69,7 @@ def test_seed_step_and_position_draw_different_noise():
 
 
 def test_order_is_balanced_and_epochs_are_whole():
-    order = BalancedOrder(ITEMS, len(NAMES), seed=5)
+    order = BalancedOrder(LABELS, len(NAMES), seed=5)
     drawn = [order.index(i) for i in range(3 * 45)]
     assert collections.Counter(ITEMS[i].emotion for i in drawn) == {0: 45, 1: 45, 2: 45}
     for emotion, count in enumerate((2, 5, 9)):
@@ -65,11 +77,11 @@ def test_order_is_balanced_and_epochs_are_whole():
         epochs = [own[k : k + count] for k in range(0, 45 - 45 % count, count)]
         assert all(len(set(epoch)) == count for epoch in epochs)
         assert len(set(map(tuple, epochs))) > 1
-    assert [BalancedOrder(ITEMS, len(NAMES), seed=5).index(i) for i in reversed(range(135))][::-1] == drawn
+    assert [BalancedOrder(LABELS, len(NAMES), seed=5).index(i) for i in reversed(range(135))][::-1] == drawn
 
 
 def test_an_emotion_without_pictures_is_carried_along_and_the_others_stay_balanced():
-    order = BalancedOrder([item for item in ITEMS if item.emotion != 1], len(NAMES), seed=0)
+    order = BalancedOrder(LABELS[LABELS != 1], len(NAMES), seed=0)
     kept = [item for item in ITEMS if item.emotion != 1]
     assert collections.Counter(kept[order.index(i)].emotion for i in range(40)) == {0: 20, 2: 20}
 
@@ -111,7 +123,7 @@ def test_content_prompts_come_with_the_mean_of_the_emotion():
     is_mean = (batch.image_embeds - batch.emotion @ means).abs().amax(1) < 1e-6
     assert torch.equal(is_mean, in_prompt)
     assert set(batch.prompt_start[in_prompt].tolist()) == {0, len("tree, sea, ")}
-    captions = torch.stack([encode(made.items[made._item(0, p)[0]].caption).input_ids for p in range(300)])
+    captions = torch.stack([encode(made._item(0, p).caption).input_ids for p in range(300)])
     assert torch.equal(batch.caption_ids, captions)  # the loss's target stays the caption
 
 

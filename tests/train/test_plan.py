@@ -5,6 +5,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,23 +68,22 @@ def test_oversampling_is_how_often_the_batches_draw_a_picture(settings, training
     from collections import Counter
 
     from coemogen_train.data.samples import TrainingSet
-    from coemogen_train.train.batches import BalancedOrder, TrainingItem
+    from coemogen_train.train.batches import BalancedOrder
+    from coemogen_train.train.items import TrainingItems
 
     samples = TrainingSet.samples
 
     def fewer(self, split=None, kept_only=False):
-        return [
-            sample
-            for sample in samples(self, split, kept_only)
-            if sample.id not in ("joy0.png", "joy1.png", "joy2.png")
-        ]
+        rows = samples(self, split, kept_only)
+        left_out = ("joy0.png", "joy1.png", "joy2.png")
+        return rows.masked(np.array([sample.id not in left_out for sample in rows]))
 
     monkeypatch.setattr(TrainingSet, "samples", fewer)
     told = {emotion.name: emotion for emotion in planned(settings, steps=45).emotions}
     start = begin(make_config(settings))
     names = start.trained.names
-    items = [TrainingItem(sample.id, names.index(sample.emotion)) for sample in start.samples]
-    order = BalancedOrder(items, len(names), seed=0)
+    items = TrainingItems(start.samples, start.trained)
+    order = BalancedOrder(items.labels, len(names), seed=0)
     drawn = Counter(items[order.index(draw)].id for draw in range(45 * 4))
     assert told["joy"].oversampling == 2
     assert drawn["joy5.png"] == told["joy"].epochs == 20
