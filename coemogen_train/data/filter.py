@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import hashlib
+from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..errors import DataError
+from ..files import atomic_write_text, canonical_json
 from .cache import CacheOptions
+from .filter_page import FilterFindings, filter_page
+from .filter_report import EmotionVerdict, FilterReport, verdicts_of
+from .pairs import Pairs
 from .prepare import Progress
-from .samples import TrainingSet, caption_hash
-from .similarity import PairEncoder, captioned, score_similarities
+from .samples import TrainingSet
+from .sharedwork import ALONE, Crew, SharedWork
+from .similarity import PairEncoder, ScoreParts, fingerprint
 
-if TYPE_CHECKING:
-    from rich.table import Table
+__all__ = ["PAGE", "TRIAL_PAGE", "EmotionVerdict", "FilterReport", "filter_set", "worst"]
 
-
-@dataclass(frozen=True)
-class EmotionVerdict:
-    """What the filter did to one emotion. lowest_kept, mean: similarities, None where there are none."""
-
-    scored: int
-    dropped: int
-    lowest_kept: float | None
-    mean: float | None
-
-
-@dataclass(frozen=True)
-class FilterReport:
-    """What the filter did. uncaptioned: training pictures without a caption, which it keeps unjudged."""
-
-    drop: float
-    emotions: dict[str, EmotionVerdict]
-    uncaptioned: int
-
-    @property
-    def scored(self) -> int:
-        """Pairs that were judged."""
-        return sum(verdict.scored for verdict in self.emotions.values())
-
-    @property
-    def dropped(self) -> int:
-        """Pairs that training will not see."""
-        return sum(verdict.dropped for verdict in self.emotions.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        emotions = {name: asdict(verdict) for name, verdict in self.emotions.items()}
-        totals = {"scored": self.scored, "dropped": self.dropped, "kept": self.scored - self.dropped}
-        return {"drop": self.drop, **totals, "uncaptioned": self.uncaptioned, "emotions": emotions}
-
-    def tables(self) -> list[Table]:
-        """The report as a rich table."""
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(
-            title=f"{self.dropped} of {self.scored} pairs dropped, {self.uncaptioned} without a caption kept"
-        )
-        table.add_column("emotion")
-        for name in ("scored", "dropped", "lowest kept", "mean"):
-            table.add_column(name, justify="right")
-        for emotion, verdict in self.emotions.items():
-            numbers = ("-" if n is None else f"{n:.4f}" for n in (verdict.lowest_kept, verdict.mean))
-            table.add_row(Text(emotion), str(verdict.scored), str(verdict.dropped), *numbers)
-        return [table]
+PAGE, TRIAL_PAGE = "filter.html", "filter-dry-run.html"
 
 
 def filter_set(
@@ -76,70 +33,127 @@ def filter_set(
     dry_run: bool = False,
     options: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
     progress: Progress | None = None,
+    column: str | None = None,
+    agree: bool = False,
+    crew: Crew = ALONE,
 ) -> FilterReport:
     """Mark the worst fitting pairs of each emotion as not kept; `drop` 0 keeps all, verdicts are made anew.
 
-    The filter judges the captioned samples of the train split.
-    drop: share per emotion, from 0 to below 1.
-    clip: gives similarities where one is missing or of another encoder; None: the set must have them all.
-    dry_run: report only, write nothing but the cache of embeddings.
-    Raises: DataError for an impossible share, missing captions or similarities, and as `score_similarities`.
+    The filter judges the captioned samples of the train split, and leaves SET/filter.html, by which a person
+    judges it.
+
+    Args:
+        drop: share per emotion, from 0 to below 1.
+        clip: gives similarities where one is missing or of another encoder; None: the set must have them all.
+        dry_run: report only, write nothing but the cache and filter-dry-run.html.
+        column: similarities that the source brought, by the name of the samples' attribute, instead of a
+            CLIP's.
+        agree: first drop the pairs whose sentence alone says another emotion than the label; `drop` is a
+            share of the others.
+        crew: the processes that share the work.
+
+    Raises:
+        DataError: an impossible share, missing captions, similarities or blind verdicts, pictures as
+            `build_cache`, or similarities that are not finite.
     """
     if not 0 <= drop < 1:
         raise DataError(f"a share of {drop} cannot be dropped: choose one from 0 to below 1, such as 0.2.")
-    if not captioned(of):
-        raise DataError(
-            f"no training picture of {of.root} has a caption: caption the set before filtering it."
-        )
-    rows = _valid_rows(of, clip)
-    if rows is None:
-        if clip is None:
-            raise DataError(f"captions in {of.root} have no similarity yet: name a CLIP model with --vision.")
-        rows = score_similarities(of, clip, options, progress)
-    losers = worst(rows, drop)
-    rows = [{**row, "kept": row["id"] not in losers} for row in rows]
-    if not dry_run:
-        of.write_similarities(rows)
-    uncaptioned = len(of.samples("train")) - len(rows)
-    return FilterReport(drop, _verdicts(rows, of.taxonomy.names), uncaptioned)
+    if clip is not None and column is not None:
+        raise DataError("similarities come from a column or from a CLIP: leave out --column or --vision.")
+    pairs = Pairs.read(of)
+    blind = pairs.blind() if agree else None
+    scores = _scores(pairs, clip, column, options, progress, crew)
+    asked = None if blind is None else hashlib.sha256(blind.tobytes()).hexdigest()
+    told = canonical_json([drop, dry_run, scores.encoder, pairs.digest, asked])
+    plan = hashlib.sha256(told.encode()).hexdigest()
+    compared = 0
+
+    def finish() -> dict[str, Any]:
+        return _finish(pairs, scores, drop, blind, dry_run).to_dict()
+
+    def on_done(part: int) -> None:
+        nonlocal compared
+        if progress is not None and scores.parts is not None:
+            compared += scores.parts.size(part)
+            progress("comparing captions", compared, len(pairs))
+
+    work = SharedWork(of.work_folder("filter"), plan, crew)
+    if scores.parts is None:
+        answer = work.run(0, lambda _: True, lambda _: None, finish)
+    else:
+        answer = work.run(len(scores.parts), scores.parts.is_done, scores.parts.do, finish, on_done)
+    of.reload()
+    return FilterReport.from_dict(answer)
 
 
-def worst(rows: Iterable[Mapping[str, Any]], drop: float) -> set[str]:
-    """Return the ids to drop: per emotion the floor(drop * n) with the lowest similarity, ties by id.
+def worst(emotions: np.ndarray, similarities: np.ndarray, drop: float) -> np.ndarray:
+    """Which pairs to drop: per emotion the floor(drop * n) of lowest similarity, ties by place. [n] bool
 
+    emotions: [n] integers, negative for pairs that are not judged. similarities: [n], sorted by sample id.
     The product is exact in the decimal digits of `drop`: 0.29 of 100 are 29, which binary fractions make 28.
     """
-    by_emotion: dict[str, list[tuple[float, str]]] = {}
-    for row in rows:
-        by_emotion.setdefault(row["emotion"], []).append((row["similarity"], row["id"]))
     share = Fraction(str(drop))
-    return {key for pairs in by_emotion.values() for _, key in sorted(pairs)[: floor(share * len(pairs))]}
+    losers = np.zeros(len(emotions), dtype=bool)
+    for emotion in np.unique(emotions[emotions >= 0]):
+        own = np.flatnonzero(emotions == emotion)
+        order = np.argsort(similarities[own], kind="stable")
+        losers[own[order[: floor(share * len(own))]]] = True
+    return losers
 
 
-def _valid_rows(of: TrainingSet, clip: PairEncoder | None) -> list[dict[str, Any]] | None:
-    """Return the set's similarities if every caption has one, as it reads now and by this encoder."""
-    stored = {row["id"]: row for row in of.similarity_rows()}
-    rows = []
-    for sample in captioned(of):
-        row = stored.get(sample.id)
-        if (
-            row is None
-            or row["sha256"] != sample.sha256
-            or row["caption_sha256"] != caption_hash(str(sample.caption))
-        ):
-            return None
-        if clip is not None and row["encoder"] != clip.fingerprint:
-            return None
-        # The label may have been corrected since.
-        rows.append({**row, "emotion": sample.emotion})
-    return rows
+@dataclass(frozen=True)
+class _Scores:
+    """Where similarities come from. values: [n], where they are known; else `parts` computes them."""
+
+    encoder: str
+    values: np.ndarray | None = None
+    parts: ScoreParts | None = None
+
+    def all(self) -> np.ndarray:
+        """[n] float64, once every part is done."""
+        if self.values is not None:
+            return self.values
+        assert self.parts is not None  # noqa: S101 - one of the two is there
+        return self.parts.collect()
 
 
-def _verdicts(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, EmotionVerdict]:
-    verdicts = {}
-    for name in names:
-        scores = [row["similarity"] for row in rows if row["emotion"] == name]
-        kept = [row["similarity"] for row in rows if row["emotion"] == name and row["kept"]]
-        mean = sum(scores) / len(scores) if scores else None
-        verdicts[name] = EmotionVerdict(len(scores), len(scores) - len(kept), min(kept, default=None), mean)
-    return verdicts
+def _scores(
+    pairs: Pairs,
+    clip: PairEncoder | None,
+    column: str | None,
+    options: CacheOptions,
+    progress: Progress | None,
+    crew: Crew,
+) -> _Scores:
+    if column is not None:
+        return _Scores(f"column {column}", pairs.attribute(column))
+    stored = pairs.stored(None if clip is None else fingerprint(clip))
+    if stored is not None:
+        return _Scores(stored[1], stored[0])
+    if clip is None:
+        raise DataError(
+            f"captions in {pairs.of.root} have no similarity yet: name a CLIP model with --vision."
+        )
+    return _Scores(fingerprint(clip), parts=ScoreParts(pairs, clip, options, progress, crew))
+
+
+def _finish(
+    pairs: Pairs, scores: _Scores, drop: float, blind: np.ndarray | None, dry_run: bool
+) -> FilterReport:
+    """From similarities to verdicts, in the set's table and on the page."""
+    of = pairs.of
+    similarities = scores.all()
+    # Where a sentence is unclear about its emotion, it does not disagree.
+    disagreed = (
+        np.zeros(len(pairs), dtype=bool) if blind is None else (blind >= 0) & (blind != pairs.emotions)
+    )
+    dropped = worst(np.where(disagreed, -1, pairs.emotions), similarities, drop)
+    counts = verdicts_of(of.taxonomy.names, pairs.emotions, similarities, dropped, disagreed)
+    uncaptioned = len(of.samples("train")) - len(pairs)
+    report = FilterReport(drop, counts, uncaptioned, scores.encoder)
+    page = filter_page(FilterFindings(pairs, similarities, dropped, disagreed, blind, report, dry_run))
+    if not dry_run:
+        kept = ~(dropped | disagreed)
+        of.write_similarities(pairs.similarity_rows(similarities, kept, scores.encoder))
+    atomic_write_text(of.root / (TRIAL_PAGE if dry_run else PAGE), page)
+    return report

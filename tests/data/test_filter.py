@@ -1,5 +1,7 @@
 """filter: per emotion floor(drop * n) of the worst pairs, ties by id, idempotent and reversible."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,13 +9,37 @@ from coemogen_train.data import TrainingSet, build_cache, filter_set, prepare
 from coemogen_train.data.filter import worst
 from coemogen_train.errors import DataError
 
-from .conftest import TinyClip
+from .conftest import TinyClip, tree_bytes
 
 
 @pytest.fixture
 def captioned(captioned_table, tmp_path) -> TrainingSet:
     prepare(captioned_table, tmp_path / "set")
     return TrainingSet.open(tmp_path / "set")
+
+
+@pytest.fixture
+def table_with_scores(sorted_folder, tmp_path):
+    """Make a set of pictures of awe with a column `score`, by id; None leaves a cell empty."""
+
+    def make(scores: dict[str, object], captions: dict[str, str] | None = None) -> TrainingSet:
+        rows = ["image,id,emotion,caption,split,score"]
+        for index, (name, score) in enumerate(scores.items()):
+            caption = (captions or {}).get(name, f"about {name}")
+            cell = "" if score is None else score
+            rows.append(
+                f"photos/{'awe' if index < 10 else 'fear'}/{index % 10}.png,{name},awe,{caption},train,{cell}"
+            )
+        (tmp_path / "scores.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        prepare(tmp_path / "scores.csv", tmp_path / "scored")
+        return TrainingSet.open(tmp_path / "scored")
+
+    return make
+
+
+def finished(root: Path) -> dict[str, bytes]:
+    """What a set is, without what is left of the work on it."""
+    return {name: data for name, data in tree_bytes(root).items() if not name.startswith(".")}
 
 
 def dropped(of: TrainingSet) -> list[str]:
@@ -40,32 +66,46 @@ def test_equals_a_plain_numpy_computation(captioned, clip):
 @pytest.mark.parametrize("drop", [0.0, 0.1, 0.2, 0.29, 0.5, 0.99])
 @pytest.mark.parametrize("count", [1, 4, 5, 9, 10, 35, 100])
 def test_count_dropped_is_the_floor(drop, count):
-    rows = [{"id": str(i), "emotion": "awe", "similarity": i * 0.1} for i in range(count)]
-    assert len(worst(rows, drop)) == round(drop * 100) * count // 100
+    similarities = np.arange(count) * 0.1
+    assert worst(np.zeros(count, int), similarities, drop).sum() == round(drop * 100) * count // 100
 
 
-def test_ties_fall_by_id():
-    rows = [{"id": name, "emotion": "awe", "similarity": 0.5} for name in ("c", "a", "e", "b", "d")]
-    assert worst(rows, 0.4) == {"a", "b"}
+def test_ties_fall_by_id(table_with_scores):
+    opened = table_with_scores({name: 0.5 for name in ("c", "a", "e", "b", "d")})
+    filter_set(opened, 0.4, column="score")
+    assert dropped(opened) == ["a", "b"]
 
 
-def test_again_and_back(captioned, clip, snapshot):
+def test_again_and_back(captioned, clip):
     filter_set(captioned, 0.2, clip)
-    first = snapshot(captioned.root)
+    first = finished(captioned.root)
     filter_set(captioned, 0.2, clip)
-    assert snapshot(captioned.root) == first
+    assert finished(captioned.root) == first
     filter_set(captioned, 0.5)
     assert len(dropped(captioned)) == 10
     filter_set(captioned, 0.2)
-    assert snapshot(captioned.root) == first
+    assert finished(captioned.root) == first
     filter_set(captioned, 0.0)
     assert dropped(captioned) == []
 
 
-def test_dry_run_reports_and_changes_nothing(captioned, clip):
+def test_dry_run_writes_nothing_but_its_page_and_the_cache(captioned, clip):
+    before = finished(captioned.root)
     assert filter_set(captioned, 0.2, clip, dry_run=True).dropped == 4
     assert dropped(captioned) == []
-    assert not (captioned.root / "similarities.parquet").exists()
+    written = {name: data for name, data in finished(captioned.root).items() if not name.startswith("cache/")}
+    assert b"A trial" in written.pop("filter-dry-run.html")
+    assert written == before
+
+
+def test_what_a_dry_run_compared_is_not_compared_again(captioned, clip):
+    filter_set(captioned, 0.2, clip, dry_run=True)
+
+    def refuse(texts):
+        raise AssertionError(texts)
+
+    clip.encode_texts = clip.encode_images = refuse
+    assert filter_set(captioned, 0.2, clip).dropped == 4
 
 
 def test_held_out_and_uncaptioned_pictures_are_kept(sorted_folder, clip, tmp_path):
@@ -103,6 +143,81 @@ def test_another_clip_scores_anew(captioned, clip):
     filter_set(captioned, 0.2, other)
     assert other.images_seen == 20
     assert {row["encoder"] for row in captioned.similarity_rows()} == {"clip-2"}
+
+
+def test_one_new_caption_is_the_only_part_computed_anew(captioned, clip):
+    filter_set(captioned, 0.2, clip)
+    folder = next((captioned.root / "cache").glob("similarities-*"))
+    before = {path.name for path in folder.iterdir()}
+    rows = captioned.caption_rows()
+    rows[3]["caption"] = "something else"
+    captioned.write_captions(rows)
+    filter_set(captioned, 0.2, clip)
+    after = {path.name for path in folder.iterdir()}
+    assert len(after) == len(before) and len(after - before) == 1
+
+
+def test_damaged_part_is_computed_anew(captioned, clip):
+    filter_set(captioned, 0.2, clip, dry_run=True)
+    part = next((captioned.root / "cache").glob("similarities-*/*.npy"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-3])
+    filter_set(captioned, 0.2, clip)
+    assert part.read_bytes() == whole
+
+
+def test_a_column_is_used_as_it_is(table_with_scores):
+    opened = table_with_scores({"a": 31.5, "b": -2, "c": 7, "d": "1e-3", "e": 30})
+    report = filter_set(opened, 0.4, column="score")
+    assert dropped(opened) == ["b", "d"]
+    assert {row["encoder"] for row in opened.similarity_rows()} == {"column score"} == {report.encoder}
+    assert report.emotions["awe"].lowest_kept == 7.0
+    assert filter_set(opened, 0.2).dropped == 1  # without naming it again
+
+
+@pytest.mark.parametrize("bad", [None, "high", "nan", "inf"])
+def test_a_column_that_is_no_number_everywhere_is_refused(table_with_scores, bad):
+    opened = table_with_scores({"a": 1, "b": bad, "c": bad, "d": 2})
+    with pytest.raises(DataError, match=r"'score' holds no number for 2 of 4 .* the first is 'b'"):
+        filter_set(opened, 0.2, column="score")
+    assert filter_set(table_with_scores({"a": 1, "b": 3}), 0.5, column="score").dropped == 1
+
+
+def test_an_uncaptioned_picture_needs_no_column(table_with_scores):
+    opened = table_with_scores({"a": 1, "b": None, "c": 2}, {"b": ""})
+    assert filter_set(opened, 0.5, column="score").to_dict()["uncaptioned"] == 1
+
+
+def test_column_and_clip_together_are_refused(table_with_scores, clip):
+    with pytest.raises(DataError, match="a column or from a CLIP"):
+        filter_set(table_with_scores({"a": 1}), 0.2, clip, column="score")
+
+
+def test_what_the_sentence_alone_contradicts_goes_first(table_with_scores):
+    """Ten pairs, three of which say another emotion: a fifth of the seven others is one."""
+    opened = table_with_scores({name: number for number, name in enumerate("abcdefghij")})
+    said = {"a": "awe", "b": "fear", "c": "unclear", "d": None, "e": "anger", "f": "fear"}
+    opened.write_captions([{**row, "blind_emotion": said.get(row["id"])} for row in opened.caption_rows()])
+    report = filter_set(opened, 0.2, column="score", agree=True)
+    assert dropped(opened) == ["a", "b", "e", "f"]
+    awe = report.to_dict()["emotions"]["awe"]
+    assert (awe["scored"], awe["disagreed"], awe["dropped"], awe["kept"]) == (10, 3, 1, 6)
+    assert filter_set(opened, 0.2, column="score").disagreed == 0
+    assert dropped(opened) == ["a", "b"]
+
+
+def test_agreement_with_nobody_is_refused(table_with_scores):
+    with pytest.raises(DataError, match="judged blind"):
+        filter_set(table_with_scores({"a": 1}), 0.2, column="score", agree=True)
+
+
+def test_a_rejected_caption_is_no_caption(table_with_scores):
+    opened = table_with_scores({name: number for number, name in enumerate("abcde")})
+    rows = opened.caption_rows()
+    rows[0].update(caption="", draft=rows[0]["caption"], review="rejected")
+    opened.write_captions(rows)
+    report = filter_set(opened, 0.25, column="score")
+    assert (report.scored, report.uncaptioned, dropped(opened)) == (4, 1, ["b"])
 
 
 @pytest.mark.parametrize("drop", [-0.1, 1.0, float("nan")])
