@@ -6,15 +6,42 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..samples import SET_FILE
+from .artemis import ARTEMIS
+from .emoart import EMOART
 from .emoset import EMOSET
+from .emotion6 import EMOTION6
+from .findingemo import FINDINGEMO
 from .folder import FOLDER, PICTURES
+from .hub import HUB, HUB_PREFIX, fetch_hub_set
 from .record import Record, Source, SourceContext
 from .table import TABLE
+from .webdataset import WEBDATASET
 
-SOURCES: tuple[Source, ...] = (EMOSET, TABLE, FOLDER, PICTURES)
-"""In the order in which they are asked whether a path is theirs."""
+SOURCES: tuple[Source, ...] = (
+    EMOSET,
+    EMOART,
+    ARTEMIS,
+    EMOTION6,
+    FINDINGEMO,
+    HUB,
+    WEBDATASET,
+    TABLE,
+    FOLDER,
+    PICTURES,
+)
+"""In the order in which they are asked whether a path is theirs: those that ask for most first."""
 
-__all__ = ["FOLDER", "SOURCES", "TABLE", "Record", "Source", "SourceContext", "detect_source"]
+__all__ = [
+    "FOLDER",
+    "HUB_PREFIX",
+    "SOURCES",
+    "TABLE",
+    "Record",
+    "Source",
+    "SourceContext",
+    "detect_source",
+    "fetch_hub_set",
+]
 
 
 def detect_source(path: Path, kind: str | None = None) -> Source:
@@ -39,5 +66,6 @@ def detect_source(path: Path, kind: str | None = None) -> Source:
         if source.detects(path):
             return source
     raise DataError(
-        f"{path} is neither a folder of pictures nor a table that can be read (.csv, .tsv, .jsonl, .parquet)."
+        f"{path} is neither a folder of pictures nor a table or archive that can be read "
+        "(.csv, .tsv, .jsonl, .json, .parquet, .tar)."
     )
