@@ -21,8 +21,8 @@ from coemogen_train.base.sampling import SamplingSettings
 from coemogen_train.base.vision import load_vision
 from coemogen_train.data import TrainingSet, build_cache, filter_set, prepare_toy
 from coemogen_train.evaluate.curves import HEIGHT, WIDTH, Track, tracks_plot
-from coemogen_train.evaluate.markup import Html, tag
 from coemogen_train.files import atomic_write_bytes, atomic_write_text
+from coemogen_train.pages.markup import Html, tag
 from coemogen_train.toyworld.contest import Draw, draw_from_adapter, through_autoencoder
 from coemogen_train.toyworld.judges import Judges, Verdict
 from coemogen_train.toyworld.recogniser import load_recogniser
