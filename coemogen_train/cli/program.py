@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 
 from ..errors import UserError
-from . import cache, demo, filter, generate, inspect, prepare, train
+from . import cache, caption, demo, filter, generate, inspect, prepare, probe, train
 from .answer import Answer, as_json_line
 from .logs import show_logs
 
@@ -34,9 +34,11 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("prepare")(prepare.prepare)
+app.command("caption")(caption.caption)
 app.command("filter")(filter.filter_set)
 app.command("cache")(cache.cache)
 app.command("train")(train.train)
+app.command("probe")(probe.probe)
 app.command("generate")(generate.generate)
 app.command("inspect")(inspect.inspect)
 
