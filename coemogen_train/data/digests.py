@@ -99,8 +99,8 @@ def _pieces(chunk: Any, size: int = 8192) -> Iterable[Any]:
 
 def _from_digits(digests: Sequence[str]) -> Digests:
     try:
-        if wrong := next((digest for digest in digests if len(digest) != 2 * _BYTES), None):
-            raise ValueError(wrong)
+        if any(len(digest) != 2 * _BYTES for digest in digests):
+            raise ValueError
         return np.frombuffer(bytes.fromhex("".join(digests)), dtype=f"S{_BYTES}")
     except ValueError:
         raise DataError(

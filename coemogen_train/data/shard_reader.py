@@ -53,10 +53,16 @@ class ShardReader:
     def __contains__(self, digest: str) -> bool:
         return digest in self._parts.digests
 
+    @property
+    def mapped(self) -> int:
+        """Bytes of the store that are mapped now."""
+        return self._mapped
+
     def hold(self) -> None:
         """Read everything into memory now."""
         self.in_memory = True
         self._open.clear()
+        self._mapped = 0
         for number in range(len(self._parts)):
             self._data(number)
 

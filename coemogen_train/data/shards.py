@@ -102,6 +102,11 @@ class ShardStore:
     def __len__(self) -> int:
         return len(self.parts)
 
+    @property
+    def kind(self) -> str:
+        """What is in it."""
+        return str(self.key["kind"])
+
     def shard(self, number: int) -> Shard:
         """Shard `number` of the plan, from 0."""
         members, width = self.parts[number], len(str(len(self)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from coemogen_train.data.digests import from_hex
 from coemogen_train.data.shard_reader import ShardReader
 from coemogen_train.data.shards import ShardStore, partition
 
@@ -93,3 +94,67 @@ def test_unplanned_shards_are_removed(tmp_path):
     store = filled(store_of(tmp_path, 11))
     assert store.tidy() == 1
     assert [path for path in store.folder.iterdir()] == [store.shard(0).path]
+
+
+def test_a_large_store_is_read_with_little_of_it_mapped(tmp_path):
+    reader = ShardReader(filled(store_of(tmp_path, 2000)), memory_limit=0, mapped_limit=20_000)
+    largest = max(shard.path.stat().st_size for shard in reader.store.shards)
+    for digest in sorted(hashes(2000), key=lambda digest: digest[::-1]):  # in no order of the shards
+        assert reader.row(digest, "x")[0] == int(digest[:4], 16)
+        assert reader.mapped <= max(20_000, largest)
+    assert reader.size > 5 * 20_000
+
+
+def test_rows_that_somebody_has_outlive_their_mapping(tmp_path):
+    reader = ShardReader(filled(store_of(tmp_path, 1000)), memory_limit=0, mapped_limit=0)
+    rows = {digest: reader.row(digest, "x") for digest in hashes(1000)}
+    assert all(row.tolist() == [int(digest[:4], 16)] * 3 for digest, row in rows.items())
+
+
+def test_who_writes_into_a_row_does_not_write_into_the_file(tmp_path, snapshot):
+    reader = ShardReader(filled(store_of(tmp_path, 10)), memory_limit=0)
+    before = snapshot(tmp_path)
+    reader.row(hashes(10)[3], "x").zero_()
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("memory_limit", [0, 1 << 30])
+def test_gathered_rows_are_those_asked_for_each_once(tmp_path, memory_limit):
+    reader = ShardReader(filled(store_of(tmp_path, 500)), memory_limit)
+    wanted = [*hashes(500)[::3], *hashes(500)[:10]]
+    found = np.full((len(wanted), 3), np.nan)
+    for which, rows in reader.gather(from_hex(wanted), "x"):
+        assert np.isnan(found[which]).all()
+        found[which] = rows.numpy()
+    np.testing.assert_array_equal(found, [[int(digest[:4], 16)] * 3 for digest in wanted])
+    assert list(reader.gather(from_hex([]), "x")) == []
+    with pytest.raises(KeyError):
+        list(reader.gather(from_hex([*wanted, "0" * 64]), "x"))
+
+
+def test_asking_whether_a_shard_is_done_reads_it_once_while_it_is_the_same(tmp_path, monkeypatch):
+    store, asked = filled(store_of(tmp_path, 300)), []
+    real = ShardStore.is_whole
+    monkeypatch.setattr(ShardStore, "is_whole", lambda self, shard: asked.append(shard) or real(self, shard))
+    assert all(store.is_done(number) for number in range(len(store)) for _ in range(5))
+    assert len(asked) == len(store)
+    first = store.shard(0).path
+    first.write_bytes(first.read_bytes()[:-1])
+    assert not store.is_done(0) and not store.is_done(0) and len(asked) == len(store) + 1
+    first.unlink()
+    assert not store.is_done(0)
+
+
+def test_a_writer_whose_part_file_is_swept_away_writes_again(tmp_path, monkeypatch):
+    store, swept = store_of(tmp_path, 10), []
+    from coemogen_train.data import shards
+
+    def swept_once(tensors, path, metadata):
+        real(tensors, path, metadata=metadata)
+        if not swept:
+            swept.append(store.tidy())
+
+    real = shards.save_file
+    monkeypatch.setattr(shards, "save_file", swept_once)
+    filled(store)
+    assert swept and store.is_done(0) and not store.has_leftovers

@@ -37,8 +37,9 @@ def encode(prompt: str) -> PromptIds:
 
 
 def maker(effective_batch: int = 6, more: dict | None = None, **draws) -> BatchMaker:
-    means = torch.stack([EMBEDS[torch.from_numpy(LABELS == e)].mean(0) for e in range(3)])
-    return BatchMaker(ITEMS, LABELS, effective_batch, Draws(**draws), latents, embeds, means, encode, **(more or {}))
+    means = torch.stack([EMBEDS[[item.emotion == e for item in ITEMS]].mean(0) for e in range(3)])
+    known = (ITEMS, LABELS, effective_batch, Draws(**draws))
+    return BatchMaker(*known, latents, embeds, means, encode, **(more or {}))
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -55,9 +56,7 @@ def test_any_split_of_an_effective_batch_draws_the_same():
     other = maker(**settings)
     other.batch(2, range(6))  # an other history
     parts = [other.batch(11, positions) for positions in ([0, 1], [2, 3, 4], [5])]
-    joined = Batch(
-        *(torch.cat(tensors) for tensors in zip(*(tensors(part) for part in parts), strict=True))
-    )
+    joined = Batch(*(torch.cat(tensors) for tensors in zip(*(tensors(part) for part in parts), strict=True)))
     assert equal(whole, joined)
 
 

@@ -123,7 +123,9 @@ def test_the_stock_tells_sizes_and_mirroring_apart(own_set, base):
     build_cache(own_set, base, None, resolution=16, flip=False, held_out=held_out)
     wanted = {sample.sha256 for sample in [*own_set.samples("train"), *held_out]}
     assert cache_stock(own_set.cache_folder, {(8, 8)}, flip=False, buckets=False).latents == wanted
-    assert cache_stock(own_set.cache_folder, {(8, 8)}, flip=True, buckets=False).latents == {held_out[0].sha256}
+    assert cache_stock(own_set.cache_folder, {(8, 8)}, flip=True, buckets=False).latents == {
+        held_out[0].sha256
+    }
     assert not cache_stock(own_set.cache_folder, {(16, 16)}, flip=False, buckets=False).latents
     assert not cache_stock(own_set.cache_folder, {(8, 8)}, flip=False, buckets=False).embeds
 
