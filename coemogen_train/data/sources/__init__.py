@@ -12,7 +12,7 @@ from .emoset import EMOSET
 from .emotion6 import EMOTION6
 from .findingemo import FINDINGEMO
 from .folder import FOLDER, PICTURES
-from .hub import HUB, HUB_PREFIX, fetch_hub_set
+from .hub import HUB, fetch_hub_set
 from .record import Record, Source, SourceContext
 from .table import TABLE
 from .webdataset import WEBDATASET
@@ -33,7 +33,6 @@ SOURCES: tuple[Source, ...] = (
 
 __all__ = [
     "FOLDER",
-    "HUB_PREFIX",
     "SOURCES",
     "TABLE",
     "Record",

@@ -21,9 +21,6 @@ from .columns import columns_of, fields_of
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext
 
-HUB_PREFIX = "hf:"
-"""What a source begins with that is fetched from the hub."""
-
 _SUFFIXES = (".parquet", ".arrow")
 _BATCH = 1024
 _WORDS = re.compile(r"[^a-z0-9]+")
@@ -38,7 +35,7 @@ def fetch_hub_set(name: str, folder: Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-    owner_and_name, _, revision = name.removeprefix(HUB_PREFIX).strip().partition("@")
+    owner_and_name, _, revision = name.removeprefix("hf:").strip().partition("@")
     if owner_and_name.count("/") != 1:
         raise DataError(f"{name!r} is no data set of the Hugging Face hub: write it as hf:owner/name.")
     try:
@@ -88,8 +85,7 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """
     top = root(source)
     places = Places(top)
-    out = context.out.resolve()
-    files = [(file, _layout(file)) for file in _files(source) if not file.resolve().is_relative_to(out)]
+    files = [(file, _layout(file)) for file in _files(source) if not _of_the_set(file, top, context.out)]
     if all(layout is None for _, layout in files):
         raise DataError(f"{source} has no Parquet or Arrow file with a column of pictures called image.")
     for file, layout in files:
@@ -265,6 +261,11 @@ def _files(path: Path) -> list[Path]:
     ]
     # The files of a script's cache stand beside those that are the data set.
     return sorted(file for file in found if file.is_file() and not file.name.startswith("cache-"))
+
+
+def _of_the_set(file: Path, source: Path, out: Path) -> bool:
+    """Whether a file belongs to the set that is being made, in a folder of the source."""
+    return out.resolve() != source.resolve() and out.is_relative_to(source) and file.is_relative_to(out)
 
 
 def split_of(shown: Path) -> str | None:

@@ -12,6 +12,8 @@ from typing import IO, Any
 _CHUNK = 1 << 16
 # One item is a row of a list or the description of one picture.
 _MAX_ITEM = 1 << 24
+# A number may go on: 1 is the beginning of 12, of 1.5 and of 1e+5.
+_AHEAD = 3
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -48,7 +50,8 @@ class _Text:
 
     def __init__(self, stream: IO[bytes]):
         self._stream = stream
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        # A name in another encoding is a fault of one row: its bytes survive as half surrogates.
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
         self._json = json.JSONDecoder()
         self._window = ""
         self._place = 0
@@ -82,7 +85,7 @@ class _Text:
                 if self._ended or len(self._window) - self._place > _MAX_ITEM:
                     raise
             else:
-                if end < len(self._window) or self._ended:  # "1" may be the beginning of "12"
+                if end + _AHEAD <= len(self._window) or self._ended:
                     self._place = end
                     return value
             self._more()
