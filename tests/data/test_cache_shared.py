@@ -84,7 +84,7 @@ def test_two_processes_leave_the_bytes_of_one_and_encode_nothing_twice(folder, w
 
 
 def test_a_killed_process_loses_its_shard_to_the_other(folder, whole):
-    workers, encoded = start(folder, 2)
+    workers, _ = start(folder, 2)
     wait_for(folder / "cache", 2)
     workers[0].kill()
     for worker in workers:

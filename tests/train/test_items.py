@@ -1,0 +1,62 @@
+"""Items that are made when asked for are those that would have been made at once."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from coemogen_train.data.samples import TrainingSet
+from coemogen_train.errors import TaxonomyError
+from coemogen_train.train.items import (
+    TrainingItem,
+    TrainingItems,
+    column_codes,
+    emotion_counts,
+    labels_of,
+    of_emotions,
+)
+from coemogen_train.train.prompts import content_words
+
+
+@pytest.fixture()
+def opened(training_set) -> TrainingSet:
+    return TrainingSet.open(training_set)
+
+
+def test_items_are_made_of_their_samples(opened):
+    taxonomy, samples = opened.taxonomy, opened.samples("train")
+    expected = [
+        TrainingItem(
+            id=sample.id,
+            emotion=taxonomy.names.index(sample.emotion),
+            caption=sample.caption,
+            content=content_words(sample.caption, sample.objects, sample.scene, taxonomy.names),
+        )
+        for sample in samples
+    ]
+    for of in (samples, list(samples)):
+        items = TrainingItems(of, taxonomy)
+        assert list(items) == items[:] == expected and items[3:5] == expected[3:5]
+        assert items.labels.tolist() == [item.emotion for item in expected]
+
+
+def test_columns_are_counted_as_samples_would_be(opened):
+    samples = opened.samples()
+    assert emotion_counts(samples) == emotion_counts(list(samples)) == Counter(s.emotion for s in samples)
+    words, codes = column_codes(samples, "split")
+    assert [words[code] for code in codes] == [sample.split for sample in samples]
+    two = of_emotions(samples, ("joy", "storm"))
+    assert [s.id for s in two] == [s.id for s in samples if s.emotion != "calm"]
+    assert not len(of_emotions(samples, ())) and not emotion_counts(samples[:0])
+    # The words of a column stay those of the whole set, and count for nothing.
+    assert emotion_counts(two).keys() == {"joy", "storm"}
+
+
+def test_an_emotion_that_is_not_there_is_refused_only_where_it_is_used(opened):
+    from coemogen_train.emotions import Taxonomy
+
+    less = Taxonomy("less", opened.taxonomy.emotions[1:])
+    two = of_emotions(opened.samples(), less.names)
+    np.testing.assert_array_equal(labels_of(two, less), [less.names.index(s.emotion) for s in two])
+    with pytest.raises(TaxonomyError):
+        labels_of(opened.samples(), less)
