@@ -19,6 +19,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     script: Script
+    body: Any = None
 
     def do_GET(self) -> None:
         self._serve()
@@ -27,11 +28,10 @@ class Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = json.loads(sent) if sent else None
         with self.script.lock:
-            self.script.requests.append(
-                Request(self.command, self.path, dict(self.headers), json.loads(body) if body else None)
-            )
+            self.script.requests.append(Request(self.command, self.path, dict(self.headers), self.body))
             if self.path.endswith("/models") and self.script.models is not None:
                 behaviour = self.script.models
             elif len(self.script.answers) > 1:

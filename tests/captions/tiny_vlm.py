@@ -102,6 +102,29 @@ def make_llava(folder: Path, sentence: str = SENTENCE, ends: bool = True, templa
     return folder
 
 
+def make_waverer(folder: Path) -> Path:
+    """A LLaVA whose words hang on every bit that it reads, and which seldom ends by itself."""
+    from transformers import LlavaForConditionalGeneration
+
+    make_llava(folder)
+    model = LlavaForConditionalGeneration.from_pretrained(str(folder))
+    waver(model)
+    model.save_pretrained(str(folder), safe_serialization=True)
+    return folder
+
+
+@torch.no_grad()
+def waver(model: Any) -> None:
+    """Let a model of `make_llava` hang on every bit that it reads."""
+    torch.manual_seed(4)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.normal_(0, 0.5)
+    head = model.get_output_embeddings().weight
+    head.normal_(0, 1.0)
+    head[: len(SPECIAL)] *= 0.1  # the special tokens, and with them the end
+
+
 @torch.no_grad()
 def _say(model: Any, follow: dict[int, int]) -> None:
     """Make the chain out of any decoder with an input embedding, an output layer and residual blocks."""
