@@ -1,4 +1,4 @@
-"""Training on pictures in their own shapes: the samples, their weights and the squares stay what they were."""
+"""Training on pictures in their own shapes: samples, their weights and the squares stay what they were."""
 
 import json
 import shutil
@@ -201,5 +201,5 @@ def test_two_processes_with_unequal_shares_equal_one(settings, mixed_set, tmp_pa
     assert torch.equal(alone["optimiser.steps.stacked"], both["optimiser.steps.stacked"])
     for name, tensor in alone.items():
         torch.testing.assert_close(
-            both[name], tensor, rtol=1e-3, atol=2e-4, msg=lambda told: f"{name}: {told}"
+            both[name], tensor, rtol=1e-3, atol=2e-4, msg=lambda told, name=name: f"{name}: {told}"
         )

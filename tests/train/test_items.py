@@ -1,12 +1,16 @@
 """Items that are made when asked for are those that would have been made at once."""
 
+import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from coemogen_train.data.samples import TrainingSet
 from coemogen_train.errors import TaxonomyError
+from coemogen_train.files import canonical_json
+from coemogen_train.train.config import make_config
 from coemogen_train.train.items import (
     TrainingItem,
     TrainingItems,
@@ -16,6 +20,7 @@ from coemogen_train.train.items import (
     of_emotions,
 )
 from coemogen_train.train.prompts import content_words
+from coemogen_train.train.start import begin
 
 
 @pytest.fixture()
@@ -60,3 +65,16 @@ def test_an_emotion_that_is_not_there_is_refused_only_where_it_is_used(opened):
     np.testing.assert_array_equal(labels_of(two, less), [less.names.index(s.emotion) for s in two])
     with pytest.raises(TaxonomyError):
         labels_of(opened.samples(), less)
+
+
+def test_the_hash_of_what_is_trained_on_is_that_of_one_list(settings):
+    """Runs that were begun when it was hashed at once can go on."""
+    start = begin(make_config(settings))
+    told = [
+        [sample.id, sample.sha256, sample.emotion, sample.caption, sample.scene, list(sample.objects)]
+        for sample in start.samples
+    ]
+    assert start.fingerprint == hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
+    told.append("an adapter's")
+    expected = hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
+    assert replace(start, source_sha256="an adapter's").fingerprint == expected
