@@ -85,7 +85,7 @@ def kill_when(root: Path, process: subprocess.Popen[str], answers: int, how: int
 
 
 def local(model: Path) -> tuple[object, ...]:
-    chance = 1.0 if model.name == "waverer" else 0.0
+    chance = 2.0 if model.name == "waverer" else 0.0
     few = ("--batch-size", 3, "--attempts", 2, "--max-tokens", 24)
     return ("--model", model, "--device", "cpu", "--temperature", chance, *few)
 
@@ -100,7 +100,7 @@ def undisturbed(bare, model, tmp_path_factory) -> bytes:
     if model.name == "talker":
         assert set(texts) == {SPOKEN.replace(" .", ".")} and told["blind"]["asked"] == PICTURES
     else:
-        assert told["outcomes"]["set_aside"] > PICTURES / 2 and len(set(texts)) > PICTURES - 5
+        assert told["outcomes"]["set_aside"] > PICTURES / 2 and len(set(texts)) > PICTURES / 2
     return (root / "captions.parquet").read_bytes()
 
 
@@ -112,11 +112,12 @@ def test_a_local_run_killed_and_resumed_leaves_the_bytes_of_an_undisturbed_one(
         process = start(root, *local(model), "--blind")
         kill_when(root, process, answers)
         assert process.wait(60) == -signal.SIGKILL
-    told = finish(start(root, *local(model), "--limit", 5))  # a budget changes nothing of it either
-    assert told["asked"] == 5 and told["stopped"] == "pictures"
+    # A budget that ends in the middle of a batch changes nothing of it either.
+    told = finish(start(root, *local(model), "--limit", 1))
+    assert told["asked"] == 1 and told["stopped"] == "pictures"
     assert told["kept"] >= 20 and told["kept"] + told["asked"] + told["left"] == PICTURES
     told = finish(start(root, *local(model), "--blind"))
-    assert told["kept"] >= 25 and told["kept"] + told["asked"] == PICTURES
+    assert told["kept"] >= 21 and told["kept"] + told["asked"] == PICTURES
     assert (root / "captions.parquet").read_bytes() == undisturbed
     assert [path.name for path in (root / ".work" / "caption").iterdir()] == ["tables.lock"]
 
