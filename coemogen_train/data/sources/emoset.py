@@ -1,12 +1,14 @@
 """EmoSet-118K: image/<emotion>/<name>.jpg, annotation/<emotion>/<name>.json, and a list per split.
 
 Rows of train.json, val.json and test.json are documented as [emotion, id, image, annotation] and released as
-[emotion, image, annotation]; both are read. Without any list the folders of image/ tell the emotion.
+[emotion, image, annotation]; both are read. Without any list the folders of image/ tell the emotion. Caption
+files that somebody put beside the pictures are read too.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from .folder import labels_of
 from .json_stream import iterate_json
 from .places import OUTSIDE, Places, read_small
 from .record import Record, Source, SourceContext, clean_text
-from .walk import Listed, pictures_below, unlisted_below
+from .walk import CAPTION_SUFFIXES, Listed, captioned, pictures_below, unlisted_below
 
 _IMAGES, _ANNOTATIONS = "image", "annotation"
 _SPLITS = ("train", "val", "test")
@@ -50,14 +52,23 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
 
 
 def complete(record: Record) -> Record:
-    """Add what a picture's annotation says: scene, objects, and the rest as attributes.
+    """Add what a picture's annotation says (scene, objects, the rest as attributes), and its caption file.
 
     A list's emotion is believed where the annotation has another one.
     """
-    if record.problem is not None or not record.beside:
+    if record.problem is not None:
         return record
+    for path in record.beside:
+        if path.suffix not in CAPTION_SUFFIXES:
+            record = _completed(record, path)
+        elif record.caption is None and os.path.lexists(path):
+            record = _noted(record, "unreadable_caption") if path.is_symlink() else captioned(record, path)
+    return record
+
+
+def _completed(record: Record, annotation: Path) -> Record:
     try:
-        found = json.loads(read_small(record.beside[0], _MAX_ANNOTATION_BYTES).decode("utf-8-sig"))
+        found = json.loads(read_small(annotation, _MAX_ANNOTATION_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return _noted(record, "missing_annotation")
     except (OSError, ValueError, RecursionError):
@@ -132,11 +143,16 @@ def _without_lists(source: Path, context: SourceContext) -> Iterator[Record]:
 
 
 def _with_annotation(record: Record, written: str, places: Places) -> Record:
-    """Put the annotation file beside a picture; one that lies elsewhere is as good as none."""
+    """Put the annotation file beside a picture, and where its captions would be.
+
+    An annotation that lies elsewhere is as good as none.
+    """
+    assert isinstance(record.image, Path)  # noqa: S101 - pictures of this format are files
+    captions = tuple(record.image.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
     path, inside = places.find(written)
     if not written.strip() or not inside:
-        return replace(record, beside=(), notes=("missing_annotation",))
-    return replace(record, beside=(path,))
+        return replace(record, beside=captions, notes=("missing_annotation",))
+    return replace(record, beside=(path, *captions))
 
 
 def _noted(record: Record, note: str) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from ...emotions import Taxonomy
@@ -25,15 +26,16 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     The emotion is the first folder on the way to the picture that names one, the split a folder before it
     called train, val or test.
     """
+    told_by = lru_cache(maxsize=1024)(lambda folders: labels_of(folders, context.taxonomy))
     for record in pictures_below(source, source, context):
-        emotion, split = labels_of(Path(record.name).parts[:-1], context.taxonomy)
+        emotion, split = told_by(tuple(record.name.split("/")[:-1]))
         yield replace(record, emotion=emotion, split=split)
 
 
 def unlabelled(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield every picture below `source` without an emotion, its split as the first folder says."""
     for record in pictures_below(source, source, context):
-        yield replace(record, split=split_named(Path(record.name).parts[0]))
+        yield replace(record, split=split_named(record.name.partition("/")[0]))
 
 
 def labels_of(folders: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 OUTSIDE = ("outside", "its path leads out of the source folder")
 
@@ -26,7 +26,8 @@ class Places:
         with suppress(OSError):  # not to be listed: then nothing in it is found either
             tops += [path for path in source.iterdir() if path.is_symlink() and path.is_dir()]
         self._tops = tuple(top.resolve() for top in tops)
-        self._folder_inside = lru_cache(maxsize=1024)(self._is_inside)
+        self._source = str(source)
+        self._is_inside = lru_cache(maxsize=1024)(self._is_inside_uncached)
 
     def find(self, *candidates: str) -> tuple[Path, bool]:
         """The first of the written paths at which something is, else the first; and whether it stays inside.
@@ -37,19 +38,20 @@ class Places:
         for written in candidates:
             if escapes(written):
                 return self.source / written, False
-        for path in (self.source / spelling for written in candidates for spelling in spellings(written)):
-            try:
-                found = os.lstat(path)
-            except (OSError, ValueError):  # not there, too long a name, or a null character in it
-                continue
-            if stat.S_ISLNK(found.st_mode):
-                return path, self._is_inside(path)
-            return path, self._folder_inside(path.parent)
+        for written in candidates:
+            for spelling in spellings(written):
+                path = os.path.join(self._source, spelling)
+                try:
+                    found = os.lstat(path)
+                except (OSError, ValueError):  # not there, too long a name, or a null character in it
+                    continue
+                real = path if stat.S_ISLNK(found.st_mode) else os.path.dirname(path)
+                return Path(path), self._is_inside(real)
         return self.source / candidates[0], True
 
-    def _is_inside(self, path: Path) -> bool:
+    def _is_inside_uncached(self, path: str) -> bool:
         try:
-            real = path.resolve()
+            real = Path(path).resolve()
         except (OSError, RuntimeError):  # a link that leads to itself
             return False
         return any(real.is_relative_to(top) for top in self._tops)
@@ -57,15 +59,16 @@ class Places:
 
 def escapes(written: str) -> bool:
     """Whether a path is absolute, on any system, or climbs with ".."."""
-    windows, posix = PureWindowsPath(written), PurePosixPath(written)
-    climbs = ".." in windows.parts or ".." in posix.parts
-    return climbs or bool(windows.drive or windows.root) or posix.is_absolute()
+    parts = written.replace("\\", "/").split("/")
+    has_drive = len(parts[0]) > 1 and parts[0][1] == ":"
+    return ".." in parts or has_drive or (not parts[0] and len(parts) > 1)
 
 
 def spellings(written: str) -> Iterable[str]:
     """A path as written, with backslashes turned, and in the other Unicode compositions."""
     plain = [written, written.replace("\\", "/")]
-    plain += [unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in plain[:2]]
+    if not written.isascii():
+        plain += [unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in plain[:2]]
     return dict.fromkeys(plain)
 
 

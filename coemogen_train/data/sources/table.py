@@ -8,7 +8,9 @@ included.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,72 +45,82 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     Raises: DataError when a file cannot be read as a table, or has no column for the image.
     """
     if source.is_file():
-        yield from _rows(source, source.parent, None, context)
+        yield from _Table(source, source.parent, None, context).records()
         return
     tables = _tables_in(source)
     if not tables:
         raise DataError(f"{source} holds no table called metadata or samples ({', '.join(_IN_FOLDERS)}).")
     listed = Listed()
     for table, split in tables:
-        for record in _rows(table, source, split, context):
+        for record in _Table(table, source, split, context).records():
             if isinstance(record.image, Path):
                 listed.add(record.image)
             yield record
     yield from unlisted_below(source, source, listed, context)
 
 
-def _rows(table: Path, top: Path, split: str | None, context: SourceContext) -> Iterator[Record]:
-    shown = table.relative_to(top).as_posix()
+class _Table:
+    """One table of a source: its rows become records. split: of all its rows, None where they tell."""
 
-    def check_header(header: Sequence[str]) -> None:
+    def __init__(self, path: Path, top: Path, split: str | None, context: SourceContext):
+        self._path, self._split, self._taxonomy = path, split, context.taxonomy
+        self._shown = path.relative_to(top).as_posix()
+        # Rows of several tables may have the same file name.
+        self._prefix = self._shown[: -len(path.name)]
+        self._folder = str(path.parent)
+        # Rows have mostly the same columns, and few folders.
+        self._columns = lru_cache(maxsize=16)(columns_of)
+        self._told_by_folder = lru_cache(maxsize=1024)(self._labels)
+
+    def records(self) -> Iterator[Record]:
+        """Yield a record per row. Raises: DataError as `records`."""
+        for number, cells in read_rows(self._path, self._check_header):
+            where = f"{self._shown}, row {number}"
+            if isinstance(cells, str):
+                yield Record(where, None, problem=("bad_row", cells))
+            else:
+                yield self._record(where, cells)
+
+    def _check_header(self, header: Sequence[str]) -> None:
         if "image" not in columns_of(header):
-            raise DataError(f"{table} has no column 'image': name one {', '.join(NAMES['image'])}.")
+            raise DataError(f"{self._path} has no column 'image': name one {', '.join(NAMES['image'])}.")
 
-    for number, cells in read_rows(table, check_header):
-        where = f"{shown}, row {number}"
-        if isinstance(cells, str):
-            yield Record(where, None, problem=("bad_row", cells))
-        else:
-            yield _record(table, top, where, cells, split, context)
+    def _record(self, where: str, cells: Mapping[str, Any]) -> Record:
+        columns = self._columns(tuple(cells))
+        if "image" not in columns:
+            return Record(where, None, problem=("bad_row", "it has no image"))
+        if text_of(cells[columns["image"]]) is None:
+            return Record(where, None, problem=("bad_row", "it names no image"))
+        # As written, line breaks too: a file may be called so.
+        written = str(cells[columns["image"]]).strip()
+        fields = fields_of(cells, columns)
+        folder = f"{self._prefix}{written}".replace("\\", "/").rpartition("/")[0]
+        emotion, split = self._told_by_folder(folder)
+        fields["split"] = fields["split"] or self._split or split
+        if "emotion" not in columns:
+            fields["emotion"] = emotion
+        return Record(name=f"{self._prefix}{written}", image=_find(self._folder, written), **fields)
 
+    def _labels(self, folder: str) -> tuple[str | None, str | None]:
+        """Emotion and split by the folders on the way to a picture.
 
-def _record(
-    table: Path,
-    top: Path,
-    where: str,
-    cells: Mapping[str, Any],
-    split: str | None,
-    context: SourceContext,
-) -> Record:
-    columns = columns_of(cells)
-    if "image" not in columns:
-        return Record(where, None, problem=("bad_row", "it has no image"))
-    if text_of(cells[columns["image"]]) is None:
-        return Record(where, None, problem=("bad_row", "it names no image"))
-    # As written, line breaks too: a file may be called so.
-    written = str(cells[columns["image"]]).strip()
-    below = table.parent.relative_to(top)
-    fields = fields_of(cells, columns)
-    emotion, folder_split = labels_of((below / written.replace("\\", "/")).parts[:-1], context.taxonomy)
-    fields["split"] = fields["split"] or split or folder_split
-    # A folder that is called otherwise is no wrong label: nobody said that folders are labels here.
-    if "emotion" not in columns and emotion and context.taxonomy.forgiving_index(emotion) is not None:
-        fields["emotion"] = emotion
-    # Rows of several tables may have the same file name.
-    name = written if below == Path() else f"{below.as_posix()}/{written}"
-    return Record(name=name, image=_find(table.parent, written), **fields)
+        A folder that is called otherwise is no wrong label: nobody said that folders are labels here.
+        """
+        emotion, split = labels_of(tuple(folder.split("/")), self._taxonomy)
+        is_known = emotion is not None and self._taxonomy.forgiving_index(emotion) is not None
+        return emotion if is_known else None, split
 
 
-def _find(folder: Path, written: str) -> Path:
+def _find(folder: str, written: str) -> Path:
     """The path that a cell means: as written, with backslashes turned, or in another Unicode composition."""
     for spelling in spellings(written):
-        path = folder / spelling
+        path = os.path.join(folder, spelling)
         try:
-            if path.exists():
-                return path
+            os.stat(path)
         except (OSError, ValueError):  # longer than a name may be, or with a null character
             continue
-    return folder / written
+        return Path(path)
+    return Path(folder) / written
 
 
 def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:

@@ -28,12 +28,12 @@ def pictures_below(folder: Path, source: Path, context: SourceContext) -> Iterat
     or not be meant. Other files are counted; the set itself is left out.
     """
     top = source.resolve()
-    for path, caption in _walk(folder, source, context):
-        name = path.relative_to(source).as_posix()
-        if path.is_symlink() and not _below(path, top):
+    for path, name, caption in _walk(folder, source, context):
+        is_link = os.path.islink(path)
+        if is_link and not _below(path, top):
             yield Record(name, path, problem=("outside", "it is a link to another place"))
-        elif path.is_dir():
-            # Only links to folders arrive here: their pictures are met, if at all, where they really are.
+        elif is_link and path.is_dir():
+            # Their pictures are met, if at all, where they really are.
             yield Record(name, path, problem=("not_a_file", "it is a link to a folder"))
         elif caption is None:
             yield Record(name, path)
@@ -44,11 +44,16 @@ def pictures_below(folder: Path, source: Path, context: SourceContext) -> Iterat
 
 
 def with_caption(record: Record) -> Record:
-    """Read the caption file beside a picture of `pictures_below`: UTF-8, on one line."""
+    """Read the caption file beside a picture of `pictures_below`."""
     if record.problem is not None or not record.beside:
         return record
+    return captioned(record, record.beside[0])
+
+
+def captioned(record: Record, file: Path) -> Record:
+    """Give a picture the text of `file`, which is UTF-8, on one line; or note why it has none."""
     try:
-        text = clean_text(read_small(record.beside[0], _MAX_CAPTION_BYTES).decode("utf-8-sig"))
+        text = clean_text(read_small(file, _MAX_CAPTION_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError):  # a UnicodeDecodeError is a ValueError
         return replace(record, notes=(*record.notes, "unreadable_caption"))
     if not text:
@@ -56,8 +61,8 @@ def with_caption(record: Record) -> Record:
     return replace(record, caption=text)
 
 
-def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[Path, Path | None]]:
-    """Yield what may be pictures, each with its caption file, and count the other files."""
+def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[Path, str, Path | None]]:
+    """Yield what may be pictures, with their names and caption files, and count the other files."""
     out = context.out.resolve()
 
     def unreadable(error: OSError) -> None:
@@ -71,17 +76,19 @@ def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[
             for name in folders
             if not name.startswith(".") and name not in linked and (here / name).resolve() != out
         )
+        below = here.relative_to(source).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         captions = {name for name in files if name.endswith(CAPTION_SUFFIXES) and not name.startswith(".")}
         for name in sorted(files + linked):
             path = here / name
-            shown = path.relative_to(source).as_posix()
+            shown = f"{prefix}{name}"
             if name.startswith("."):
                 context.tally.note("hidden_files", shown)
             elif name in linked or is_picture_name(path) or (name not in captions and looks_like_image(path)):
-                yield path, _caption_of(path, captions)
+                yield path, shown, _caption_of(path, captions)
             elif name not in captions:
                 context.tally.note("other_files", shown)
-        _count_stray(captions, files, here, source, context)
+        _count_stray(captions, files, prefix, context)
 
 
 def _caption_of(picture: Path, captions: set[str]) -> Path | None:
@@ -92,9 +99,7 @@ def _caption_of(picture: Path, captions: set[str]) -> Path | None:
     return next((picture.with_name(name) for name in names if name in captions), None)
 
 
-def _count_stray(
-    captions: set[str], files: list[str], here: Path, source: Path, context: SourceContext
-) -> None:
+def _count_stray(captions: set[str], files: list[str], prefix: str, context: SourceContext) -> None:
     """Count the text files that are no picture's caption."""
     if not captions:
         return
@@ -102,7 +107,7 @@ def _count_stray(
     owners = {*others, *(Path(name).stem for name in others)}
     for name in sorted(captions):
         if Path(name).stem not in owners:
-            context.tally.note("other_files", (here / name).relative_to(source).as_posix())
+            context.tally.note("other_files", f"{prefix}{name}")
 
 
 def _below(path: Path, top: Path) -> bool:

@@ -199,8 +199,8 @@ def _is_tar(path: Path) -> bool:
 
 def _shards(folder: Path) -> list[Path]:
     """The archives in a folder and in the folders in it, by name."""
-    found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern)]
-    return sorted(path for path in found if _is_tar(path) and path.is_file())
+    found = [path for pattern in ("*.tar", "*/*.tar") for path in folder.glob(pattern)]
+    return sorted(path for path in found if path.is_file())
 
 
 WEBDATASET = Source(name="webdataset", detects=detects, root=root, records=records, complete=complete)

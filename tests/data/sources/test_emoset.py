@@ -191,6 +191,20 @@ def test_without_lists_the_folders_tell_the_emotion(emoset, read):
     assert found.by_name["image/fear/fear_00002.jpg"].notes == ("missing_annotation",)
 
 
+def test_caption_files_beside_the_pictures_are_read(emoset, read):
+    (emoset / "image" / "awe" / "awe_00000.txt").write_text("a peak", encoding="utf-8")
+    (emoset / "image" / "awe" / "awe_00001.caption").write_text("a lake", encoding="utf-8")
+    (emoset / "image" / "awe" / "awe_00002.txt").write_bytes(b"")
+    for _ in range(2):
+        found = read(emoset)
+        captions = [found.by_name[f"image/awe/awe_0000{i}.jpg"].caption for i in range(3)]
+        assert captions == ["a peak", "a lake", None]
+        assert found.by_name["image/awe/awe_00002.jpg"].notes == ("empty_caption",)
+        assert found.by_name["image/awe/awe_00000.jpg"].scene == "mountain"
+        for split in ("train", "val", "test"):
+            (emoset / f"{split}.json").unlink(missing_ok=True)
+
+
 def test_a_long_list_is_read_as_a_stream(emoset, read):
     rows = [["awe", f"image/awe/{'x' * 50}{i}.jpg", "annotation/a.json"] for i in range(5000)]
     write_list(emoset, "train", rows)
@@ -204,3 +218,22 @@ def test_a_pipe_as_annotation_does_not_hold_anything_up(emoset, read):
     path.unlink()
     os.mkfifo(path)
     assert read(emoset).by_name["image/awe/awe_00000.jpg"].notes == ("broken_annotation",)
+
+
+def test_rows_that_name_no_file_are_accounted_for(emoset, tmp_path):
+    odd = [
+        ".",
+        "image",
+        "image/awe",
+        "a\0b",
+        "x" * 5000,
+        "image/awe/awe_00000.jpg/1.jpg",
+        "\ud800.jpg",
+        "...",
+    ]
+    good = json.loads((emoset / "train.json").read_text(encoding="utf-8"))
+    write_list(emoset, "train", [*good, *(["awe", name, name] for name in odd)])
+    report = prepare(emoset, tmp_path / "set")
+    assert (report.found, report.usable) == (6 + len(odd), 6)
+    assert sum(report.problems.values()) == len(odd)
+    assert set(report.problems) <= {"missing", "not_a_file", "unreadable", "unusable_name"}
