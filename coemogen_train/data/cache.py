@@ -34,7 +34,7 @@ __all__ = ["CacheOptions", "EmbeddingCache", "ImageEncoder", "LatentEncoder", "b
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 # Small enough that a large set of tiny pictures takes hardly more memory than a small one.
-_MEMORY_LIMIT = 32 << 20
+_MEMORY_LIMIT = 8 << 20
 _UPRIGHT = "upright RGB, transparency on white"
 
 

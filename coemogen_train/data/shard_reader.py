@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,9 +17,11 @@ from torch import Tensor
 from .digests import Digests
 from .shards import ShardStore
 
-MAPPED_LIMIT = 32 << 20
-"""Bytes of a store that are mapped at a time. Opening a shard anew costs some 20 microseconds."""
+MAPPED_LIMIT = 16 << 20
+"""Bytes of a store whose pages may be in memory at a time."""
 
+# Mappings without pages of their own: systems allow some 65,000 in all.
+_IDLE_LIMIT = 8192
 _DTYPES = {"F16": torch.float16, "F32": torch.float32}
 _LENGTH_BYTES = 8  # of the length that stands before a safetensors header
 
@@ -40,11 +43,13 @@ class ShardReader:
         bytes (one shard at least) are mapped at a time, those that were used last."""
         self.store = store
         self._parts = store.parts
-        self.size = sum(shard.path.stat().st_size for shard in store.shards)
+        self._paths = [str(shard.path) for shard in store.shards]
+        self.size = sum(os.stat(path).st_size for path in self._paths)
         self.in_memory = self.size <= memory_limit
         self._limit = mapped_limit
         self._layouts: dict[int, dict[str, _Stored]] = {}
         self._open: OrderedDict[int, bytearray | mmap.mmap] = OrderedDict()
+        self._idle: dict[int, bytearray | mmap.mmap] = {}
         self._mapped = 0
 
     def __len__(self) -> int:
@@ -62,6 +67,7 @@ class ShardReader:
         """Read everything into memory now."""
         self.in_memory = True
         self._open.clear()
+        self._idle.clear()
         self._mapped = 0
         for number in range(len(self._parts)):
             self._data(number)
@@ -97,21 +103,30 @@ class ShardReader:
         if (data := self._open.get(number)) is not None:
             self._open.move_to_end(number)
             return data
-        path = self.store.shard(number).path
-        if self.in_memory:
-            data = bytearray(path.read_bytes())
-        else:
-            with path.open("rb") as file:
-                # A private mapping: who writes into a row writes into his own copy of the page.
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            self._mapped += len(data)
+        data = self._idle.pop(number, None) or self._opened(number)
         self._open[number] = data
-        while not self.in_memory and self._mapped > self._limit and len(self._open) > 1:
-            # Let go, not closed: rows that somebody still has keep the mapping alive.
-            self._mapped -= len(self._open.popitem(last=False)[1])
+        if not self.in_memory:
+            self._mapped += len(data)
+            while self._mapped > self._limit and len(self._open) > 1:
+                self._put_aside(*self._open.popitem(last=False))
         if number not in self._layouts:
             self._layouts[number] = _layout(data)
         return data
+
+    def _opened(self, number: int) -> bytearray | mmap.mmap:
+        with open(self._paths[number], "rb") as file:
+            if self.in_memory:
+                return bytearray(file.read())
+            # A private mapping: who writes into a row writes into his own copy of the page.
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def _put_aside(self, number: int, data: bytearray | mmap.mmap) -> None:
+        """Give the memory of a mapping back. Where the system can take the pages alone, the mapping stays,
+        which makes it cheap to come back to; else it goes, as soon as nobody has a row of it."""
+        self._mapped -= len(data)
+        if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(self._idle) < _IDLE_LIMIT:
+            data.madvise(mmap.MADV_DONTNEED)
+            self._idle[number] = data
 
 
 def _layout(data: bytearray | mmap.mmap) -> dict[str, _Stored]:
