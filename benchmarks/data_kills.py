@@ -73,7 +73,7 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill. moment: seconds after the start. hit: it still ran. left, torn: how many files it had
+    """One kill. moment: seconds after its first write. hit: it still ran. left, torn: how many files it had
     written by then, and how many of these were under way. differing: files unlike the undisturbed run's."""
 
     moment: float
@@ -131,13 +131,18 @@ def undisturbed(victim: Victim, work: Path, start: Launch) -> Undisturbed:
 
 
 def kill_once(victim: Victim, work: Path, start: Launch, whole: Undisturbed, share: float) -> Kill:
-    """Kill a command after this share (0..1) of its writing time, run it again, and compare."""
+    """Kill a command after this share (0..1) of its writing time, run it again, and compare.
+
+    The time runs from its first write on: how long Python takes to start says nothing, and varies most.
+    """
     target = work / victim.name / "killed"
     for attempt in range(_TRIES):
         _fresh(target, victim.before)
         before = _look(target)
-        moment = whole.first + share * 0.7**attempt * (whole.last - whole.first)
+        moment = share * 0.7**attempt * (whole.last - whole.first)
         process = start(victim.arguments(target))
+        while process.poll() is None and _look(target) == before:
+            time.sleep(_POLL)
         time.sleep(moment)
         hit = process.poll() is None
         process.kill()

@@ -23,7 +23,13 @@ PRELOADED = [
     "coemogen_train.data.captioning",
     "coemogen_train.data.filter",
     "coemogen_train.data.sources",
-    "transformers.models.llava",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.schedulers.scheduling_ddim",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.llava.modeling_llava",
+    "transformers.models.llava.processing_llava",
 ]
 
 
