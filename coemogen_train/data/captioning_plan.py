@@ -34,7 +34,10 @@ class Part:
     def samples(self, of: TrainingSet) -> list[Sample]:
         """Its pictures."""
         rows = of.samples()
-        return [rows[int(member)] for member in self.members]
+        mask = np.zeros(len(rows), dtype=bool)
+        mask[self.members] = True
+        found = dict(zip(np.flatnonzero(mask).tolist(), rows.masked(mask), strict=True))
+        return [found[member] for member in self.members.tolist()]
 
 
 @dataclass(frozen=True)
