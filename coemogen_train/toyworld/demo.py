@@ -29,7 +29,7 @@ from ..files import atomic_write_bytes, atomic_write_text
 from ..train.config import TrainConfig, load_config
 from ..train.history import read_history
 from ..train.loop import train
-from ..train.preflight import training_samples
+from ..train.pictures import training_samples
 from ..train.validation import VALIDATION_FILE, read_validation
 from .contest import GUIDANCES, Contestant, enter_contestants, through_autoencoder
 from .demo_report import Outcome, demo_figures, demo_report, demo_sheet

@@ -13,15 +13,13 @@ from coemogen_train.errors import ConfigError, DataError
 from coemogen_train.train import disk
 from coemogen_train.train.config import make_config
 from coemogen_train.train.disk import DiskPart, cache_stock, check_disk, readable_size
+from coemogen_train.train.pictures import missing_files, training_samples, validation_samples
 from coemogen_train.train.preflight import (
     added_emotions,
     check_folder,
     check_precision,
     check_run,
-    missing_files,
     selected_taxonomy,
-    training_samples,
-    validation_samples,
 )
 
 
