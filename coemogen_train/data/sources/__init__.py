@@ -12,7 +12,8 @@ from .emoset import EMOSET
 from .emotion6 import EMOTION6
 from .findingemo import FINDINGEMO
 from .folder import FOLDER, PICTURES
-from .hub import HUB, fetch_hub_set
+from .hub import fetch_hub_set
+from .parquet import PARQUET
 from .record import Record, Source, SourceContext
 from .table import TABLE
 from .webdataset import WEBDATASET
@@ -23,7 +24,7 @@ SOURCES: tuple[Source, ...] = (
     ARTEMIS,
     EMOTION6,
     FINDINGEMO,
-    HUB,
+    PARQUET,
     WEBDATASET,
     TABLE,
     FOLDER,

@@ -18,7 +18,7 @@ from ..formats import is_picture_name
 from ..splits import split_named
 from .columns import columns_of, fields_of
 from .grouping import grouped
-from .hub import split_of
+from .parquet import split_of
 from .record import Record, Source, SourceContext, clean_text
 
 _TEXTS = ("json", "cls", "txt", "caption")

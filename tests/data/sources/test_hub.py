@@ -1,190 +1,19 @@
-"""Pictures in the cells of Parquet and Arrow files, and sets that are fetched from the hub."""
+"""Sets fetched from the Hugging Face hub: whole or not at all, and once."""
 
 import io
 import json
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coemogen_train.data import TrainingSet, prepare
 from coemogen_train.data.sources import fetch_hub_set
-from coemogen_train.data.sources.arrow_pictures import CellPicture
 from coemogen_train.errors import DataError
 
-NAMES = ["amusement", "awe", "fear", "sad"]
-
-
-def png(image):
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def hub_table(rows):
-    """A table as the hub's own library writes it: pictures as {bytes, path}, label names in the metadata."""
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": NAMES, "_type": "ClassLabel"},
-        "text": {"dtype": "string", "_type": "Value"},
-    }
-    schema = pa.schema(
-        [("image", picture), ("label", pa.int64()), ("text", pa.string())],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-def rows_of(draw, seeds):
-    return [
-        {"image": {"bytes": png(draw(seed)), "path": f"{seed}.png"}, "label": seed % 4, "text": f"of {seed}"}
-        for seed in seeds
-    ]
-
-
-@pytest.fixture
-def hub(tmp_path, draw):
-    """40 pictures in two shards of train, in row groups of 7, and 5 of validation."""
-    root = tmp_path / "hub"
-    (root / "data").mkdir(parents=True)
-    for number in range(2):
-        rows = rows_of(draw, range(20 * number, 20 * number + 20))
-        name = f"train-{number:05d}-of-00002.parquet"
-        pq.write_table(hub_table(rows), root / "data" / name, row_group_size=7)
-    pq.write_table(
-        hub_table(rows_of(draw, range(40, 45))), root / "data" / "validation-00000-of-00001.parquet"
-    )
-    (root / "README.md").write_text("a card", encoding="utf-8")
-    return root
-
-
-def test_the_hubs_parquet_is_read_with_its_label_names_and_splits(hub, tmp_path, draw):
-    report = prepare(hub, tmp_path / "set")
-    assert (report.source, report.found, report.usable, report.captions) == ("parquet", 45, 45, 45)
-    samples = list(TrainingSet.open(tmp_path / "set").samples())
-    emotions = ["amusement", "awe", "fear", "sadness"]
-    for sample in samples:
-        seed = int(sample.caption.split()[-1])
-        assert sample.image.read_bytes() == png(draw(seed))
-        assert (sample.emotion, sample.split) == (emotions[seed % 4], "train" if seed < 40 else "val")
-    assert report.notes == {"forgiven_label": 11}
-
-
-def test_cells_are_the_right_ones_in_any_order(hub, draw, read):
-    records = read(hub).records
-    order = [0, 44, 1, 20, 6, 7, 5, 43, 30, 2, 13, 0]
-    for place in order:
-        assert records[place].image.read(1 << 20) == png(draw(place))
-
-
-def test_a_row_group_larger_than_the_window_is_read_backwards_too(tmp_path, draw):
-    rows = rows_of(draw, range(300))
-    pq.write_table(hub_table(rows), tmp_path / "train.parquet")
-    status = (tmp_path / "train.parquet").stat()
-    for row in (299, 0, 150, 149, 20, 299):
-        cell = CellPicture(
-            tmp_path / "train.parquet", status.st_size, status.st_mtime_ns, "image", True, 0, row
-        )
-        assert cell.read(1 << 20) == rows[row]["image"]["bytes"]
-
-
-def test_save_to_disk_is_read_as_well(tmp_path, draw, read):
-    rows = rows_of(draw, range(50))
-    table = hub_table(rows)
-    (tmp_path / "disk" / "train").mkdir(parents=True)
-    for name, new in (
-        ("data-00000-of-00002.arrow", pa.ipc.new_stream),
-        ("data-00001-of-00002.arrow", pa.ipc.new_file),
-    ):
-        with (
-            pa.OSFile(str(tmp_path / "disk" / "train" / name), "wb") as sink,
-            new(sink, table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=8)
-    found = read(tmp_path / "disk")
-    assert (found.kind, len(found.usable)) == ("parquet", 100)
-    assert {record.split for record in found.records} == {"train"}
-    for place in (0, 49, 8, 50, 99, 7):
-        record = found.records[place]
-        assert record.image.read(1 << 20) == rows[place % 50]["image"]["bytes"]
-        assert (record.emotion, record.caption) == (NAMES[place % 50 % 4], f"of {place % 50}")
-
-
-def test_labels_as_text_and_numbers_without_names(tmp_path, draw, read):
-    rows = [
-        {"image": png(draw(0)), "emotion": "awe ", "label": 3},
-        {"image": png(draw(1)), "emotion": None, "label": 3},
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert [r.emotion for r in read(tmp_path / "a.parquet").records] == ["awe ", None]
-    pq.write_table(pa.Table.from_pylist(rows).drop_columns("emotion"), tmp_path / "a.parquet")
-    assert [r.emotion for r in read(tmp_path / "a.parquet").records] == ["3", "3"]
-
-
-@pytest.mark.parametrize("number", [-1, 4, 10**12])
-def test_a_number_beyond_the_names_is_no_label(tmp_path, draw, read, number):
-    rows = rows_of(draw, range(2))
-    rows[1]["label"] = number
-    pq.write_table(hub_table(rows), tmp_path / "a.parquet")
-    assert [r.emotion for r in read(tmp_path / "a.parquet").records] == ["amusement", None]
-
-
-@pytest.mark.parametrize(
-    "metadata", [b"", b"{", b"[]", b'{"info": 3}', b'{"info": {"features": {"label": 3}}}']
-)
-def test_metadata_that_is_no_hubs_is_passed_over(tmp_path, draw, read, metadata):
-    table = hub_table(rows_of(draw, range(2))).replace_schema_metadata({b"huggingface": metadata})
-    pq.write_table(table, tmp_path / "a.parquet")
-    assert [r.emotion for r in read(tmp_path / "a.parquet").records] == ["0", "1"]
-
-
-def test_empty_cells_and_broken_pictures_are_counted(tmp_path, draw):
-    rows = rows_of(draw, range(5))
-    rows[1]["image"] = None
-    rows[2]["image"] = {"bytes": None, "path": "2.png"}
-    rows[3]["image"] = {"bytes": b"", "path": "3.png"}
-    rows[4]["image"] = {"bytes": b"not a picture", "path": None}
-    pq.write_table(hub_table(rows), tmp_path / "a.parquet")
-    report = prepare(tmp_path / "a.parquet", tmp_path / "set")
-    assert (report.found, report.usable) == (5, 1)
-    assert report.problems == {"empty": 1, "undecodable": 1, "unreadable": 2}
-
-
-def test_a_picture_larger_than_allowed_is_not_read(tmp_path, draw, read):
-    pq.write_table(hub_table(rows_of(draw, [1])), tmp_path / "a.parquet")
-    (record,) = read(tmp_path / "a.parquet").records
-    with pytest.raises(ValueError, match="more than 10"):
-        record.image.read(10)
-
-
-def test_a_file_that_changed_since_it_was_listed_is_not_read(tmp_path, draw, read):
-    pq.write_table(hub_table(rows_of(draw, [1])), tmp_path / "a.parquet")
-    (record,) = read(tmp_path / "a.parquet").records
-    os.utime(tmp_path / "a.parquet", (1, 1))
-    with pytest.raises(ValueError, match="changed"):
-        record.image.read(1 << 20)
-
-
-def test_a_damaged_shard_is_one_clear_sentence(hub, tmp_path):
-    shard = hub / "data" / "train-00001-of-00002.parquet"
-    shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"train-00001-of-00002.parquet cannot be read"):
-        prepare(hub, tmp_path / "set", kind="parquet")
-
-
-def test_paths_in_shards_are_files_beside_them_and_an_ordinary_table_when_alone(tmp_path, draw, read):
-    draw(1).save(tmp_path / "1.png")
-    pq.write_table(pa.Table.from_pylist([{"image": "1.png", "label": "awe"}]), tmp_path / "train-0.parquet")
-    assert read(tmp_path / "train-0.parquet").kind == "table"
-    (record,) = read(tmp_path, "parquet").records
-    assert (record.image, record.split) == (tmp_path / "1.png", "train")
-
-
-def test_the_set_may_lie_in_its_source(hub):
-    for _ in range(2):
-        assert prepare(hub, hub / "set").found == 45
+from .hub_server import hub_of
 
 
 def test_a_set_of_the_hub_without_network_is_one_clear_sentence(tmp_path):
@@ -198,16 +27,58 @@ def test_what_is_no_name_of_the_hub_is_refused(tmp_path, name):
         fetch_hub_set(name, tmp_path / "source")
 
 
-def test_what_was_fetched_is_read_in_its_own_layout(tmp_path, hub, monkeypatch, read):
-    import huggingface_hub
+@pytest.fixture
+def hub(tmp_path, draw):
+    """Three pictures of awe in a Parquet file, and a card."""
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    rows = []
+    for index in range(3):
+        stream = io.BytesIO()
+        draw(index).save(stream, "PNG")
+        rows.append({"image": {"bytes": stream.getvalue(), "path": None}, "label": "awe"})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "hub" / "README.md").write_text("a card", encoding="utf-8")
+    return tmp_path / "hub"
 
-    asked = {}
 
-    def download(repo_id, **options):
-        asked.update(options, repo_id=repo_id)
-        hub.rename(options["local_dir"])
+def prepare_from(address, name, out, repository):
+    """Run `prepare` on a set of the hub at `address`, as people do."""
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(out.parent / "home"), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    command = [sys.executable, "-m", "coemogen_train", "prepare", name, "--json", "--out", str(out)]
+    run = {"cwd": repository, "env": environment, "capture_output": True, "text": True, "encoding": "utf-8"}
+    return subprocess.run(command, **run)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    folder = fetch_hub_set("hf:owner/name@v1", tmp_path / "source")
-    assert (asked["repo_id"], asked["revision"], asked["repo_type"]) == ("owner/name", "v1", "dataset")
-    assert read(folder).kind == "parquet"
+
+def test_a_set_is_fetched_from_a_hub_once_and_read_in_its_own_layout(hub, tmp_path, repository):
+    with hub_of(hub, "owner/name") as address:
+        first = prepare_from(address, "hf:owner/name", tmp_path / "set", repository)
+        assert first.returncode == 0, first.stderr
+        told = json.loads(first.stdout)
+        assert (told["source"], told["usable"], told["problems"]) == ("parquet", 3, {})
+        other = prepare_from(address, "hf:owner/other", tmp_path / "set", repository)
+        assert other.returncode == 2 and "holds the data set owner/name" in other.stderr
+        unknown = prepare_from(address, "hf:owner/other", tmp_path / "another", repository)
+        assert unknown.returncode == 2 and "has no data set owner/other" in unknown.stderr
+    # The hub is gone by now, and not needed.
+    again = prepare_from(address, "hf:owner/name", tmp_path / "set", repository)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == told
+
+
+def test_half_a_set_of_the_hub_is_never_taken_for_the_whole(tmp_path, draw, repository):
+    for index in range(3):
+        (tmp_path / "images" / "train" / "awe").mkdir(parents=True, exist_ok=True)
+        draw(index).save(tmp_path / "images" / "train" / "awe" / f"{index} ü.png")
+    with hub_of(tmp_path / "images", "owner/name", broken="train/awe/2 ü.png") as address:
+        done = prepare_from(address, "hf:owner/name", tmp_path / "set", repository)
+        assert done.returncode == 2 and "what has arrived is kept" in done.stderr
+    # Something has arrived, and there is no hub any more.
+    done = prepare_from(address, "hf:owner/name", tmp_path / "set", repository)
+    assert done.returncode == 2 and "what has arrived is kept" in done.stderr
+    with hub_of(tmp_path / "images", "owner/name") as address:
+        done = prepare_from(address, "hf:owner/name", tmp_path / "set", repository)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["source"], told["usable"], told["notes"]) == ("folder", 3, {})
