@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,21 +96,27 @@ class Pairs:
 
         None: some pair has none, as it is now; or not by `encoder`, where one is named.
         """
-        columns = ["id", "sha256", "caption_sha256", "similarity", "encoder"]
         path = self.of.root / "similarities.parquet"
-        table = tables.arrow_table(path, tables.SIMILARITIES, columns)
-        keys = self.rows.columns("id")["id"]
-        places = pc.index_in(keys, value_set=table["id"].combine_chunks())
-        if len(table) == 0 or places.null_count:
+        table = tables.arrow_table(path, tables.SIMILARITIES, ["id", "similarity"])
+        ids = table["id"].combine_chunks()
+        places = pc.index_in(self.rows.columns("id")["id"].combine_chunks(), value_set=ids)
+        if len(ids) == 0 or places.null_count:
             return None
-        table = table.take(places)
-        same = (_hashes(table["sha256"]) == self.pictures) & (
-            _hashes(table["caption_sha256"]) == self.captions
-        )
-        encoders = pc.unique(table["encoder"]).to_pylist()
-        if not same.all() or len(encoders) != 1 or encoder not in (None, encoders[0]):
+        encoders = pc.unique(self._column(path, "encoder", places)).to_pylist()
+        if len(encoders) != 1 or encoder not in (None, encoders[0]):
             return None
-        return table["similarity"].to_numpy(), str(encoders[0])
+        for name, expected in (("sha256", self.pictures), ("caption_sha256", self.captions)):
+            column, at = self._column(path, name, places), 0
+            while at < len(self):
+                part = _hashes(column.slice(at, _AT_ONCE))
+                if (part != expected[at : at + _AT_ONCE]).any():
+                    return None
+                at += _AT_ONCE
+        return table["similarity"].take(places).to_numpy(), str(encoders[0])
+
+    def _column(self, path: Path, name: str, places: pa.Array) -> pa.ChunkedArray:
+        """A column of a table of similarities, one row per pair."""
+        return tables.arrow_table(path, tables.SIMILARITIES, [name])[name].take(places)
 
     def blind(self) -> np.ndarray:
         """Which emotion a model saw in each sentence alone: [n] int64, places in the taxonomy, -1 unclear.
