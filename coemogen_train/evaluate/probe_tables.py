@@ -93,7 +93,7 @@ def _floor_table(scored: Scored) -> Table:
     from rich import box
     from rich.table import Table
 
-    title = "Labelling by this probe with a floor of confidence"
+    title = "Labelling above a floor of confidence"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("floor", "pictures labelled", "right among them"):
         table.add_column(heading, justify="right")

@@ -88,12 +88,12 @@ def train_probe(
     counts = {name: labels.count(name) for name in of.taxonomy.names}
     classes = [name for name, count in counts.items() if count]
     if len(classes) < 2:
+        found = f"pictures of {classes[0]} only" if classes else "no pictures"
         raise DataError(
-            f"the train split of {of.root} has labelled pictures of {' and '.join(classes) or 'no emotion'} "
-            "only: a probe tells at least two emotions apart."
+            f"in the train split of {of.root} people labelled {found}: a probe needs two emotions at least."
         )
     cache = build_cache(of, clip=clip, options=options, progress=progress)
-    features = _features(cache, of, ("train",))[by_people]
+    features = _features(cache, of, ("train",), by_people)
     probe = fit_probe(features, labels, classes, backbone=clip.name, seed=seed)
     probe = replace(probe, encoder=clip.fingerprint, licence=of.info.licence)
     notes = _training_notes(counts, int((~by_people).sum()))
@@ -169,7 +169,7 @@ def _scored(
     chosen = known & by_people
     if not chosen.any():
         return None, notes
-    features = _features(cache, of, splits)[chosen]
+    features = _features(cache, of, splits, chosen)
     wanted = [labels[row] for row in np.flatnonzero(chosen)]
     true = [probe.classes[column] for column in probe.columns(wanted)]
     shares = probe.probabilities(features)
@@ -216,10 +216,14 @@ def _scoring_notes(classes: Sequence[str], pictures: Sequence[int]) -> list[str]
     return notes
 
 
-def _features(cache: EmbeddingCache, of: TrainingSet, splits: Sequence[str]) -> NDArray[np.float32]:
-    """[n, V], of all pictures of these splits, one split after the other."""
-    parts = [cache.all_embeds(split, kept_only=False).numpy() for split in splits if of.samples(split)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _features(
+    cache: EmbeddingCache, of: TrainingSet, splits: Sequence[str], chosen: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """[n, V], of the chosen pictures of these splits, one split after the other."""
+    parts = [of.samples(split) for split in splits]
+    masks = np.split(chosen, np.cumsum([len(part) for part in parts])[:-1])
+    found = [cache.embeds_of(p.masked(m)).numpy() for p, m in zip(parts, masks, strict=True) if m.any()]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _labels(of: TrainingSet, splits: Sequence[str]) -> tuple[list[str], NDArray[np.bool_]]:

@@ -170,7 +170,7 @@ def test_set_without_held_out_pictures_gives_a_probe_that_says_so(
 
 
 def test_one_emotion_is_refused(make_set: MakeSet, clip: ClipEncoder) -> None:
-    with pytest.raises(DataError, match="labelled pictures of awe only"):
+    with pytest.raises(DataError, match="people labelled pictures of awe only"):
         train_probe(make_set("photos", {"train": {"awe": 5}, "test": {"fear": 5}}), clip)
 
 
