@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 
 from ..errors import UserError
-from . import cache, caption, demo, filter, generate, inspect, prepare, probe, train
+from . import cache, caption, demo, filter, generate, inspect, prepare, probe, review, train
 from .answer import Answer, as_json_line
 from .logs import show_logs
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("prepare")(prepare.prepare)
 app.command("caption")(caption.caption)
+app.command("review")(review.review)
 app.command("filter")(filter.filter_set)
 app.command("cache")(cache.cache)
 app.command("train")(train.train)
