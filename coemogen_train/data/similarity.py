@@ -122,6 +122,7 @@ class ScoreParts:
     def _embeddings(self) -> EmbeddingCache:
         """The embeddings of the set's pictures, computed when the first part needs them."""
         if self._cache is None:
+            self._clip.encode_texts(["a"])  # a CLIP without its text half is to be told before the long work
             # Mapped, not held in memory: each is looked at once.
             mapped = replace(self._options, memory_limit=0)
             self._cache = build_cache(

@@ -1,5 +1,9 @@
 """filter: per emotion floor(drop * n) of the worst pairs, ties by id, idempotent and reversible."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +190,45 @@ def test_a_column_that_is_no_number_everywhere_is_refused(table_with_scores, bad
 def test_an_uncaptioned_picture_needs_no_column(table_with_scores):
     opened = table_with_scores({"a": 1, "b": None, "c": 2}, {"b": ""})
     assert filter_set(opened, 0.5, column="score").to_dict()["uncaptioned"] == 1
+
+
+def test_a_clip_that_cannot_read_is_told_before_pictures_are_encoded(captioned, clip):
+    def refuse(texts):
+        raise DataError("half a CLIP")
+
+    clip.encode_texts = refuse
+    with pytest.raises(DataError, match="half a CLIP"):
+        filter_set(captioned, 0.2, clip)
+    assert clip.images_seen == 0
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "coemogen_train", "filter", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def test_the_command_answers_as_the_function_does(table_with_scores):
+    opened = table_with_scores({name: number for number, name in enumerate("abcdefghij")})
+    done = run(opened.root, "--column", "score", "--dry-run", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert (told["scored"], told["dropped"], told["kept"], told["encoder"]) == (10, 2, 8, "column score")
+    assert Path(told["page"]).name == "filter-dry-run.html" and Path(told["page"]).is_file()
+    assert told["emotions"]["awe"]["lowest_kept"] == 2.0
+    second = run(opened.root, "--column", "score", "--json", RANK="1", WORLD_SIZE="2")
+    assert (second.returncode, second.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--text", "x.safetensors"], "one half of a CLIP"),
+        (["--column", "nothing"], "holds no number for 2 of 2"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(table_with_scores, options, words):
+    done = run(table_with_scores({"a": 1, "b": 2}).root, *options)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_column_and_clip_together_are_refused(table_with_scores, clip):
