@@ -1,5 +1,6 @@
 """A step never waits for the device: nothing of it turns a tensor into a Python number."""
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,12 +34,15 @@ class Waits(TorchDispatchMode):
         return function(*arguments, **(named or {}))
 
 
-def test_a_step_reads_nothing_from_the_device(settings, monkeypatch):
+@pytest.mark.parametrize("turns", [[[0, 1, 2, 3]], [[0, 2, 3], [1]]])
+def test_a_step_reads_nothing_from_the_device(settings, monkeypatch, turns):
     config = make_config(settings | {"ema_decay": 0.9, "min_snr_gamma": 5.0})
     run = prepare_run(config, begin(config), make_accelerator())
     loop.optimise(run, 0)  # what is loaded or made once may wait
-    batch = run.batches.batch(1, range(4))  # made on the CPU, whatever the device
-    monkeypatch.setattr(run.batches, "batch", lambda *_: batch)
+    # Divided and made on the CPU, whatever the device.
+    made = {tuple(turn): run.batches.batch(1, turn) for turn in turns}
+    monkeypatch.setattr(run.batches, "micro_batches", lambda *_: turns)
+    monkeypatch.setattr(run.batches, "batch", lambda _, positions: made[tuple(positions)])
     with Waits() as waits:
         loop.optimise(run, 1)
     assert waits.seen == []
