@@ -98,7 +98,7 @@ class FilterReport:
 
     def sentence(self) -> str:
         """The totals in words."""
-        apart = f" and {self.disagreed} that say another emotion" if self.disagreed else ""
+        apart = f", and {self.disagreed} more that say another emotion" if self.disagreed else ""
         more = f", {self.uncaptioned} without a caption kept" if self.uncaptioned else ""
         return f"{self.dropped} of {self.scored} pairs dropped{apart}{more}"
 
