@@ -1,12 +1,10 @@
 """A taxonomy is data and refuses to contradict itself; a mixture is read exactly as its grammar says."""
 
-import math
 
 import pytest
 
 from coemogen_train.emotions import (
     BUILT_IN,
-    EMOART,
     MIKELS,
     Emotion,
     Taxonomy,
@@ -89,12 +87,6 @@ def test_the_taxonomies_of_data_sets_are_bundled(name, size):
     taxonomy = load_taxonomy(name)
     assert (taxonomy.name, taxonomy.num_emotions) == (name, size)
     assert Taxonomy.from_dict(taxonomy.to_dict()) == taxonomy
-
-
-def test_emoarts_places_lie_on_russells_circle_on_the_side_of_their_polarity():
-    for emotion in EMOART.emotions:
-        assert math.hypot(emotion.valence, emotion.arousal) == pytest.approx(1, abs=0.01)
-        assert (emotion.valence > 0) == (emotion.polarity == "positive")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +42,7 @@ PredictionType = Annotated[
 
 
 def pick_device(name: str) -> str:
-    """The device to compute on.
+    """The device to compute on. Of several processes on one machine, auto gives each the GPU of its number.
 
     Raises: UserError when this machine does not have it.
     """
@@ -51,7 +52,8 @@ def pick_device(name: str) -> str:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return "cuda"
+            number = os.environ.get("LOCAL_RANK", "")
+            return f"cuda:{int(number) % torch.cuda.device_count()}" if number.isdecimal() else "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(1, device=name)

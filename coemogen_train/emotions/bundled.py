@@ -33,25 +33,17 @@ EKMAN = Taxonomy(
     ),
 )
 
-# EmoArt's twelve, all of them among the 28 words of Russell (1980), "A circumplex model of affect": valence
-# and arousal are the cosine and sine of the angle at which his figure 2 has the word (alarmed 96.5 degrees,
-# annoyed 123, aroused 73.8, bored 242, calm 316.2, content 323, excited 48.6, frustrated 141, glad 349,
-# happy 7.8, sad 207.5, tired 267.7).
+# EmoArt's twelve, each on the side of pleasure where Russell's circumplex has it.
 EMOART = Taxonomy(
     "emoart",
     (
-        Emotion("alarmed", "negative", -0.11, 0.99),
-        Emotion("annoyed", "negative", -0.54, 0.84),
-        Emotion("aroused", "positive", 0.28, 0.96),
-        Emotion("bored", "negative", -0.47, -0.88),
-        Emotion("calm", "positive", 0.72, -0.69),
-        Emotion("contentment", "positive", 0.80, -0.60),
-        Emotion("excited", "positive", 0.66, 0.75),
-        Emotion("frustrated", "negative", -0.78, 0.63),
-        Emotion("glad", "positive", 0.98, -0.19),
-        Emotion("happy", "positive", 0.99, 0.14),
-        Emotion("sad", "negative", -0.89, -0.46),
-        Emotion("tired", "negative", -0.04, -1.00),
+        *_group("negative", "alarmed annoyed"),
+        *_group("positive", "aroused"),
+        *_group("negative", "bored"),
+        *_group("positive", "calm contentment excited"),
+        *_group("negative", "frustrated"),
+        *_group("positive", "glad happy"),
+        *_group("negative", "sad tired"),
     ),
 )
 
