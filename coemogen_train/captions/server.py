@@ -44,7 +44,7 @@ class ServerCaptioner:
         model: its name there; "" for the first that the server lists.
         timeout: seconds that one answer may take.
         tries: how often a request is sent at most, when the server is busy or loses the connection.
-        wait_for_it: try as often where nothing answers at the address: it may be starting again.
+        wait_for_it: ask for an answer as often where nobody is at the address: it may be starting again.
         on_request: called before each request for an answer; what it raises goes up. For who pays by request.
         environment: where the key is looked for (address.py).
 
@@ -67,7 +67,7 @@ class ServerCaptioner:
         self._model = _model_name(model)
         self._timeout = timeout
         self._tries = max(1, tries)
-        self._lost = (*_LOST, ConnectionRefusedError) if wait_for_it else _LOST
+        self._wait_for_it = wait_for_it
         self._on_request = on_request
         self._environment = environment
 
@@ -127,9 +127,11 @@ class ServerCaptioner:
                 self._on_request()
             try:
                 reply = exchange(self._address, method, path, headers, body, timeout, should_stop)
-            except self._lost as error:
-                if isinstance(error, ConnectionRefusedError) and attempt == self._tries - 1:
+            except ConnectionRefusedError as error:
+                if body is None or not self._wait_for_it or attempt == self._tries - 1:
                     raise CaptionError(self._no_reply(error, timeout)) from None
+                fault, wanted = "is not there", 0.0
+            except _LOST as error:
                 fault, wanted = f"lost the connection ({type(error).__name__})", 0.0
             except (TimeoutError, ReplyTooLarge) as error:
                 raise NoAnswer(self._no_reply(error, timeout)) from None

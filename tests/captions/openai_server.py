@@ -108,10 +108,10 @@ def hangs_up(handler: Handler) -> None:
 
 
 @contextmanager
-def serving(*answers: Behaviour, models: Behaviour | None = None) -> Iterator[Script]:
-    """Serve on a free port of this machine for the length of the block."""
+def serving(*answers: Behaviour, models: Behaviour | None = None, port: int = 0) -> Iterator[Script]:
+    """Serve on a port of this machine, any free one unless told, for the length of the block."""
     script = Script(list(answers), models or lists("tiny-vision"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Scripted", (Handler,), {"script": script}))
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("Scripted", (Handler,), {"script": script}))
     server.daemon_threads = True
     script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -339,3 +339,28 @@ def test_the_key_is_never_shown(caplog):
             ask(captioner)
     assert "you sent Bearer ..." in str(told.value)
     assert THE_KEY not in f"{told.value} {caplog.text} {captioner!r} {vars(captioner)['_address']}"
+
+
+def test_a_server_that_starts_again_is_waited_for_where_that_is_wished():
+    with serving(says()) as gone:
+        port = int(gone.url.split(":")[2].split("/")[0])
+    patient = ServerCaptioner(gone.url, "m", wait_for_it=True, tries=500, environment={})
+    started = threading.Event()
+
+    def start_again():
+        with serving(says(), port=port):
+            started.wait(20)
+
+    later = threading.Timer(0.3, start_again)
+    later.start()
+    assert write_caption(patient, PICTURE, "awe").text == SENTENCE
+    started.set()
+    later.join()
+    with pytest.raises(CaptionError, match="no caption server answers"):
+        write_caption(
+            ServerCaptioner(gone.url, "m", wait_for_it=True, tries=2, environment={}), PICTURE, "awe"
+        )
+    began = time.monotonic()
+    with pytest.raises(CaptionError, match="no caption server answers"):
+        patient.check()  # whether it is there at all is told at once
+    assert time.monotonic() - began < 3

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from coemogen_train.captions import FAULTS, PROMPT_VERSION, Wording
+from coemogen_train.cli import program
 from coemogen_train.data import TrainingSet, prepare_folder
 from coemogen_train.data.captioning import CaptionOptions, caption_set
 from coemogen_train.errors import CaptionError, DataError
@@ -354,3 +355,23 @@ def test_other_settings_are_other_captions_where_that_is_asked_for(root):
             )
             assert report.told.asked == asked
             assert report.tables()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either --model FOLDER or --server URL"),
+        (["--model", "m", "--server", "http://127.0.0.1:1/v1"], "either --model FOLDER or --server URL"),
+        (["--model", "m", "--max-requests", "3"], "--max-requests is for a server"),
+        (["--model", "nowhere"], "holds no captioning model"),
+        (["--server", "ftp://x"], "no http or https address"),
+        (["--server", "http://127.0.0.1:1/v1"], "no caption server answers at http://127.0.0.1:1/v1"),
+        (["--server", "http://127.0.0.1:1/v1", "--redo", "everything"], "see coemogen_train caption --help"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_change_nothing(root, capsys, arguments, message):
+    before = (root / "captions.parquet").read_bytes()
+    assert program.run(["caption", str(root), "--json", *arguments]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert message in told and "\n" not in told
+    assert (root / "captions.parquet").read_bytes() == before and not (root / ".work").exists()
