@@ -7,9 +7,9 @@ reading; `filter` with the toy CLIP on fewer, because there the CLIP's own time 
 small as a ratio is what should be near 1 (asked: at most 1.2). Then two processes against one: whether they
 leave the same bytes, and how long they take.
 
-`net` seconds leave out what the same command takes for a set of 16: Python's start and the imports, which
-flatter the large set. Sizes up to 20,000 are measured `--repeats` times (median, and from lowest to highest),
-larger ones once.
+CPU seconds are those that a busy machine changes least; `net` ones leave out what the same command takes for
+a set of 16, Python's start and the imports, which flatter the large set. Sizes up to 20,000 are measured
+`--repeats` times (median, and from lowest to highest), larger ones once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.data_sets import differences, write_pictures
 from benchmarks.processes import Measured, coemogen, measure, measure_crew
 from benchmarks.toyruns import table
@@ -35,6 +37,7 @@ SIZES, QUICK = (10_000, 118_102), (1_000, 5_000)
 CLIP_SIZES, QUICK_CLIP = (1_000, 10_000), (200, 1_000)
 START = 16  # pictures in the set by which starting is measured
 REPEATED_UP_TO = 20_000
+_MEASURABLE = 0.5  # seconds; less says nothing about its growth
 
 Runner = Callable[[list[str]], list[Measured]]
 
@@ -44,38 +47,47 @@ class Stage:
     """A command's figures by the number of pictures, one entry per repeat."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
+    cpu: dict[int, list[float]] = field(default_factory=dict)
     peak: dict[int, list[float]] = field(default_factory=dict)
     anonymous: dict[int, list[float]] = field(default_factory=dict)
 
-    def add(self, size: int, found: list[Measured], seconds: float | None = None) -> None:
-        """Note a run; of several processes the one that took most memory counts."""
-        self.seconds.setdefault(size, []).append(found[0].seconds if seconds is None else seconds)
-        self.peak.setdefault(size, []).append(max(one.peak for one in found))
-        known = [one.anonymous for one in found if one.anonymous is not None]
-        if known:
-            self.anonymous.setdefault(size, []).append(max(known))
-
-    def net(self, size: int) -> float:
-        """Median seconds without those of starting."""
-        starting = statistics.median(self.seconds.get(START, [0.0]))
-        return max(statistics.median(self.seconds[size]) - starting, 1e-9)
+    def add(self, size: int, found: Measured, part: str = "") -> None:
+        """Note a run, or that part of it whose seconds its answer tells."""
+        self.seconds.setdefault(size, []).append(found.answer[part] if part else found.seconds)
+        self.cpu.setdefault(size, []).append(found.answer[f"{part}_cpu"] if part else found.cpu)
+        self.peak.setdefault(size, []).append(found.peak)
+        if found.anonymous is not None:
+            self.anonymous.setdefault(size, []).append(found.anonymous)
 
     def to_dict(self, small: int, large: int) -> dict[str, Any]:
         """All figures, and the ratios of large to small."""
-        per_thousand = {
-            size: 1000 * statistics.median(values) / size for size, values in self.seconds.items()
+        ratios = {"time": _growth(self.seconds, small, large), "CPU": _growth(self.cpu, small, large)}
+        net = {
+            size: [value - _median(self.cpu, START) for value in self.cpu[size]] for size in (small, large)
         }
-        ratios = {
-            "time": per_thousand[large] / per_thousand[small],
-            "net time": (self.net(large) / large) / (self.net(small) / small),
-            "peak": statistics.median(self.peak[large]) / statistics.median(self.peak[small]),
-        }
+        if _median(net, small) > _MEASURABLE:
+            ratios["net CPU"] = _growth(net, small, large)
+        ratios["peak"] = _median(self.peak, large) / _median(self.peak, small)
         if self.anonymous:
-            ratios["anonymous"] = statistics.median(self.anonymous[large]) / statistics.median(
-                self.anonymous[small]
-            )
-        told = {"seconds": self.seconds, "peak_mib": self.peak, "anonymous_mib": self.anonymous}
-        return {**told, "seconds_per_thousand": per_thousand, "ratios": ratios}
+            ratios["anonymous"] = _median(self.anonymous, large) / _median(self.anonymous, small)
+        per_thousand = {size: 1000 * _median(self.seconds, size) / size for size in self.seconds}
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu,
+            "peak_mib": self.peak,
+            "anonymous_mib": self.anonymous,
+            "seconds_per_thousand": per_thousand,
+            "ratios": ratios,
+        }
+
+
+def _median(values: dict[int, list[float]], size: int) -> float:
+    return statistics.median(values[size])
+
+
+def _growth(values: dict[int, list[float]], small: int, large: int) -> float:
+    """What a picture takes of a large set, by what it takes of a small one."""
+    return (_median(values, large) / large) / (_median(values, small) / small)
 
 
 def reading(task: str, folder: Path) -> list[str]:
@@ -113,17 +125,13 @@ def measure_size(stages: dict[str, Stage], work: Path, size: int) -> None:
     source = write_pictures(work / f"pictures-{size}", size)
     target = fresh(work / "sets" / f"{size}")
     for name, command in chain(source, target):
-        note(stages, name, size, alone(command))
+        note(stages, name, size, measure(command))
     found = measure(reading("read", target))
-    note(stages, "opening for training", size, [found], found.answer["opening"])
-    note(stages, "an epoch's reading", size, [found], found.answer["reading"])
+    note(stages, "opening for training", size, found, "opening")
+    note(stages, "an epoch's reading", size, found, "reading")
     folders = fresh(work / "sets" / f"{size}-folders")
-    note(
-        stages,
-        "prepare, folders",
-        size,
-        alone(coemogen("prepare", source.parent / "pictures", "--out", folders)),
-    )
+    command = coemogen("prepare", source.parent / "pictures", "--out", folders)
+    note(stages, "prepare, folders", size, measure(command))
     shutil.rmtree(folders)
 
 
@@ -132,16 +140,15 @@ def measure_clip(stages: dict[str, Stage], work: Path, size: int) -> None:
     source = write_pictures(work / f"pictures-{size}", size)
     target = fresh(work / "sets" / f"{size}-clip")
     measure(coemogen("prepare", source, "--out", target))
-    note(stages, "filter, toy CLIP", size, alone(coemogen("filter", target, "--vision", "toy")))
+    note(stages, "filter, toy CLIP", size, measure(coemogen("filter", target, "--vision", "toy")))
 
 
-def note(
-    stages: dict[str, Stage], name: str, size: int, found: list[Measured], seconds: float | None = None
-) -> None:
+def note(stages: dict[str, Stage], name: str, size: int, found: Measured, part: str = "") -> None:
     """Keep a run's figures, and say so."""
-    stages.setdefault(name, Stage()).add(size, found, seconds)
-    told = found[0].seconds if seconds is None else seconds
-    print(f"{name}, {size}: {told:.1f} s, {max(one.peak for one in found):.0f} MiB", file=sys.stderr)
+    stage = stages.setdefault(name, Stage())
+    stage.add(size, found, part)
+    told = f"{stage.seconds[size][-1]:.1f} s, {stage.cpu[size][-1]:.1f} s of computing, {found.peak:.0f} MiB"
+    print(f"{name}, {size}: {told}", file=sys.stderr)
 
 
 def two_against_one(work: Path, size: int) -> dict[str, Any]:
@@ -176,13 +183,17 @@ def markdown(told: dict[str, Any]) -> str:
                     name if size == small else "",
                     str(size),
                     f"{statistics.median(seconds):.1f}{spread}",
+                    f"{_median(stage['cpu_seconds'], size):.1f}",
                     f"{stage['seconds_per_thousand'][size]:.3f}",
                     f"{peak:.0f}",
                     f"{statistics.median(anonymous):.0f}" if anonymous else "-",
                 ]
             )
-        rows.append([f"  ratio: {ratio_line(stage['ratios'])}", "", "", "", "", ""])
-    lines = [table(["stage", "pictures", "seconds", "s per 1000", "peak MiB", "anonymous MiB"], rows), ""]
+        rows.append([f"  ratio: {ratio_line(stage['ratios'])}", "", "", "", "", "", ""])
+    lines = [
+        table(["stage", "pictures", "seconds", "computing", "s per 1000", "peak MiB", "anonymous MiB"], rows),
+        "",
+    ]
     two = told["two_processes"]
     ratios = ", ".join(f"{name} {value:.2f}" for name, value in two["ratios"].items())
     same = "the same bytes" if two["equal"] else f"OTHER BYTES: {', '.join(two['differing'])}"
@@ -213,7 +224,8 @@ def run_all(work: Path, quick: bool, repeats: int) -> dict[str, Any]:
     return {
         "stages": told,
         "two_processes": two_against_one(work, small),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} logical cores, "
+        "machine": f"{platform.processor() or platform.machine()}, {psutil.cpu_count(logical=False)} cores "
+        f"({os.cpu_count()} logical), "
         f"{platform.system()}, Python {platform.python_version()}",
     }
 

@@ -21,11 +21,13 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process did. answer: its last line of JSON. peak: MiB of resident memory at most, files mapped
+    """What a process did. answer: its last line of JSON. seconds: by the clock; cpu: that it computed, on all
+    cores together, which a busy machine changes least. peak: MiB of resident memory at most, files mapped
     into it included; anonymous: MiB at most without these, None where the system does not tell."""
 
     answer: dict[str, Any]
     seconds: float
+    cpu: float
     peak: float
     anonymous: float | None
 
@@ -84,7 +86,9 @@ def measure_all(commands: Sequence[tuple[Sequence[str], Mapping[str, str] | None
         if process.returncode:
             raise SystemExit(f"{process.args!r} failed:\n{out}\n{log[-4000:]}")
     return [
-        Measured(_answer(out), seconds, watch.peak / _MIB, watch.anonymous and watch.anonymous / _MIB)
+        Measured(
+            _answer(out), seconds, watch.cpu, watch.peak / _MIB, watch.anonymous and watch.anonymous / _MIB
+        )
         for (out, _), watch in zip(told, watches, strict=True)
     ]
 
@@ -96,16 +100,21 @@ def _answer(out: str) -> dict[str, Any]:
 
 
 class _Watch:
-    """The highest memory of a process as seen from outside, in bytes."""
+    """The highest memory of a process as seen from outside, in bytes, and its seconds of computing."""
 
     def __init__(self, pid: int):
         self._pid = pid
+        self._process: psutil.Process | None = None
+        self.cpu = 0.0
         self.peak: int = 0
         self.anonymous: int | None = None
 
     def look(self) -> None:
         """Look once; a process that has ended changes nothing."""
         try:
+            self._process = self._process or psutil.Process(self._pid)
+            times = self._process.cpu_times()
+            self.cpu = max(self.cpu, times.user + times.system)
             told = self._linux() if sys.platform == "linux" else self._elsewhere()
         except (psutil.Error, OSError, ValueError, KeyError):
             return
@@ -113,6 +122,11 @@ class _Watch:
         self.peak = max(self.peak, peak)
         if anonymous is not None:
             self.anonymous = max(self.anonymous or 0, anonymous)
+
+    def told(self, answer: dict[str, Any], seconds: float) -> Measured:
+        """All that was seen."""
+        anonymous = None if self.anonymous is None else self.anonymous / _MIB
+        return Measured(answer, seconds, self.cpu, self.peak / _MIB, anonymous)
 
     def _linux(self) -> tuple[int, int]:
         # VmHWM is the system's own peak; that of anonymous memory it does not keep.
