@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from enum import Enum
 from typing import Annotated
@@ -68,7 +67,7 @@ def cache(
     from ..data.sharedwork import Crew
 
     training_set, crew = TrainingSet.open(set_folder), Crew.from_environment()
-    place = _own_device(pick_device(device))
+    place = pick_device(device)
     model, clip = load_base(base, place), load_vision(vision, place)
     side = resolution or model.resolution
     with progress_bar() if crew.speaks else nullcontext() as progress:
@@ -103,12 +102,3 @@ def cache(
     if captions:
         told += f" and those of {data['captions']} captions"
     return Answer(data, [f"{told} are in {data['cache']}."])
-
-
-def _own_device(place: str) -> str:
-    """Of several GPUs the one that belongs to this process of a launch."""
-    import torch
-
-    if place != "cuda" or "LOCAL_RANK" not in os.environ:
-        return place
-    return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
