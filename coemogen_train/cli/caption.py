@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
@@ -123,7 +122,7 @@ def caption(
     crew = Crew.from_environment()
     writer: Writer
     if model is not None:
-        place = _place(device)
+        place = pick_device(device)
         writer = LocalWriter(model, place, _dtype(dtype, place), batch_size)
     else:
         writer = ServerWriter(_opener(str(server), server_model, timeout, tries), concurrency)
@@ -151,17 +150,6 @@ def _opener(url: str, name: str, timeout: float, tries: int) -> Any:
         )
 
     return opened
-
-
-def _place(device: str) -> str:
-    """Where this process computes: of several on one machine, each on a GPU of its own."""
-    place = pick_device(device)
-    rank = os.environ.get("LOCAL_RANK", "")
-    if device == "auto" and place == "cuda" and rank.isdecimal():
-        import torch
-
-        return f"cuda:{int(rank) % torch.cuda.device_count()}"
-    return place
 
 
 def _dtype(wanted: Dtype, place: str) -> torch.dtype:

@@ -23,6 +23,7 @@ from ..captions.unwrap import plain_characters
 from ..errors import DataError
 from ..files import canonical_json
 from . import tables
+from .captioning_store import table_lock
 from .samples import Sample, TrainingSet, side_by_side
 
 Decision = Literal["accepted", "mended", "rejected"]
@@ -136,7 +137,8 @@ class Journal:
         """
         counts: dict[str, int] = dict.fromkeys((*DECISIONS, "outdated"), 0)
         if self.verdicts:
-            of.write_captions(self._merged(of, counts))
+            with table_lock(of):  # captioning may be under way
+                of.write_captions(self._merged(of, counts))
         # A kill before this line has the same verdicts told once more, which changes nothing.
         self._path.unlink(missing_ok=True)
         self.verdicts, self._torn = {}, False
