@@ -11,7 +11,7 @@ and another does it again. There is no other communication than this folder:
     SET/.work/<name>/present/    a locked file for each process at work
     SET/.work/<name>/done.json   what the run answered, for the processes that did not finish it
 
-The last process to leave finished work removes all of it.
+The last process to leave finished work removes all of it (only .work/gate.lock stays, which is empty).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ ALONE = Crew()
 
 
 class SharedWork:
-    """One piece of work on a set, such as its captions.
+    """One piece of work on a set, such as its captions; from when it is made until `run` has ended, others
+    know that this process is at it.
 
     folder: SET/.work/<name>, made here. plan: digest of all that the parts depend on; part results of another
         plan are not this one's. crew: who works beside this process.
@@ -73,7 +74,12 @@ class SharedWork:
         self._locks = folder / "locks"
         self._present = folder / "present"
         self._stamp = folder / "done.json"
-        self._seen = self._stamped()
+        self._presence = ExitStack()
+        self._own = self._present / f"{secrets.token_hex(8)}.lock"
+        with self._gate():
+            self._presence.enter_context(self._lock(self._own.name, wait=True, folder=self._present))
+            self.parts.mkdir(parents=True, exist_ok=True)
+            self._seen = self._stamped()
 
     def run(
         self,
@@ -93,10 +99,11 @@ class SharedWork:
 
         Raises: whatever `do` and `finish` raise; what was done by then stays.
         """
-        with self._presence():
+        with self._presence:
             answer = self._do_all(count, is_done, do, on_done)
             if answer is None:
                 answer = self._finish(finish)
+        self._own.unlink(missing_ok=True)
         self._leave()
         return answer
 
@@ -139,26 +146,18 @@ class SharedWork:
             if not path.name.startswith(PART_PREFIX) and not planned(path.name)
         )
 
-    @contextmanager
-    def _presence(self) -> Iterator[None]:
-        """Hold a file that tells other processes that this one is at work."""
-        own = self._present / f"{secrets.token_hex(8)}.lock"
-        with ExitStack() as held:
-            while not own.exists():  # whoever was just leaving may have removed it
-                held.close()
-                held.enter_context(self._lock(own.name, wait=True, folder=self._present))
-            yield
-        own.unlink(missing_ok=True)
-
     def _leave(self) -> None:
         """Remove everything, unless another process is still at it."""
-        for path in self._present.glob("*.lock"):
-            with self._lock(path.name, wait=False, owner=-1, folder=self._present) as dead:
-                if not dead:
-                    return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # other work is under way on this set
-            self.folder.parent.rmdir()
+        with self._gate():
+            for path in self._present.glob("*.lock"):
+                with self._lock(path.name, wait=False, owner=-1, folder=self._present) as dead:
+                    if not dead:
+                        return
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _gate(self) -> AbstractContextManager[bool]:
+        """One process at a time comes or goes: none begins in a folder that another is just removing."""
+        return self._lock("gate.lock", wait=True, folder=self.folder.parent)
 
     def _attend(
         self,

@@ -66,7 +66,7 @@ def test_three_processes_do_every_part_once_and_all_get_the_answer(tmp_path: Pat
     assert len({process for _, process in diary(tmp_path)}) == 3
     assert answers[0] == answers[1] == answers[2] and answers[0]["sum"] == sum(n * n for n in range(30))
     assert json.loads((tmp_path / "squares.json").read_text(encoding="utf-8")) == [n * n for n in range(30)]
-    assert not (tmp_path / ".work").exists()  # who left last has tidied up
+    assert not (tmp_path / ".work" / "squares").exists()  # who left last has tidied up
 
 
 def test_the_others_do_what_a_killed_one_was_at(tmp_path: Path) -> None:
@@ -111,6 +111,14 @@ def test_a_fault_keeps_what_is_done_and_frees_the_part(tmp_path: Path) -> None:
     luck[0] = True
     again = SharedWork(tmp_path / "work", "plan")
     assert again.run(4, lambda part: part in made, do, lambda: {"made": made}) == {"made": [0, 1, 2, 3]}
+
+
+def test_whoever_comes_as_the_others_go_does_the_work_anew_and_leaves_the_same(tmp_path: Path) -> None:
+    processes = [start(tmp_path, 2, 0.0) for _ in range(6)]
+    answers = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6
+    assert {json.loads(answer)["sum"] for answer in answers} == {1}
+    assert [path.name for path in (tmp_path / ".work").iterdir()] == ["gate.lock"]
 
 
 def test_the_answer_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path: Path) -> None:
