@@ -69,6 +69,12 @@ def prepare(
     """
     path = Path(source).absolute()
     folder = Path(out).absolute()
+    for place in (path, folder):
+        if encodable(str(place)) != str(place):
+            raise DataError(
+                f"{printable(str(place))} is not valid Unicode, and no table could name what is in it: "
+                "rename the folder."
+            )
     if path in (folder, folder / "images", folder / "cache"):
         raise DataError(f"the set cannot be the folder that it is made from, {path}: choose another --out.")
     return _Preparation(path, folder, detect_source(path, kind), options, crew).run(progress)
@@ -230,4 +236,11 @@ def _nothing_usable(source: Path, found: int, tally: Tally, taxonomy: Taxonomy) 
         f" The emotions are {', '.join(taxonomy.names)}." if kind in ("unknown_emotion", "no_emotion") else ""
     )
     where = printable(str(source))
-    return f"none of the {found} pictures in {where} is usable: {kind} for {count}, such as {name}.{known}"
+    cure = (
+        " Pictures without labels are labelled by a probe: --format pictures --probe FILE --vision CLIP."
+        if kind in ("unknown_emotion", "no_emotion")
+        else ""
+    )
+    return (
+        f"none of the {found} pictures in {where} is usable: {kind} for {count}, such as {name}.{known}{cure}"
+    )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from ..emotions import Taxonomy
+from ..errors import DataError
 from ..files import atomic_write_bytes, canonical_json, sha256_file
 from .candidates import Candidate, Problem, accept
 from .formats import suffix_of
@@ -76,6 +77,7 @@ class Listing:
         self._source, self._path, self._context = source, path, context
         self._runs: Iterator[list[Record]] | None = None
         self._next = 0
+        self._digests: list[str] = []
         self.found = 0
         self.embedded = False
 
@@ -84,23 +86,30 @@ class Listing:
 
         Files count by name, size and time here; a picture that changed is read again.
         """
-        digests = []
         for run in self._fresh(self._context):
             self.found += len(run)
             self.embedded |= any(not isinstance(r.image, Path | None) for r in run)
-            told = hashlib.sha256("\n".join(map(_identity, run)).encode("utf-8", "surrogatepass"))
-            digests.append(told.hexdigest()[:32])
-        return digests
+            self._digests.append(_digest_of(run))
+        return self._digests
 
     def run(self, number: int) -> list[Record]:
-        """The records of a run; quick where runs are asked for in their order."""
+        """The records of a run; quick where runs are asked for in their order.
+
+        Raises: DataError where they are no longer those that `digests` told of.
+        """
         if self._runs is None or number < self._next:
             silent = replace(self._context, tally=type(self._context.tally)())
             self._runs, self._next = self._fresh(silent), 0
-        for _ in range(self._next, number):
-            next(self._runs)
+        run: list[Record] = []
+        for _ in range(self._next, number + 1):
+            run = next(self._runs, [])
         self._next = number + 1
-        return next(self._runs)
+        if _digest_of(run) != self._digests[number]:
+            raise DataError(
+                f"pictures came, went or changed in {self._path} while it was read: run `prepare` again when "
+                "nothing writes there."
+            )
+        return run
 
     def _fresh(self, context: SourceContext) -> Iterator[list[Record]]:
         records = iter(self._source.records(self._path, context))
@@ -234,6 +243,10 @@ def _relative(candidate: Candidate, root: Path) -> str:
     return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
 
 
+def _digest_of(run: Sequence[Record]) -> str:
+    return hashlib.sha256("\n".join(map(_identity, run)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def _identity(record: Record) -> str:
     """A line that changes when the record does, or a file that it is made of."""
     files = [p for p in (record.image, *record.beside) if isinstance(p, Path)]
@@ -246,7 +259,8 @@ def _identity(record: Record) -> str:
 def _stat(path: Path) -> list[int]:
     try:
         status = path.stat()
-        return [status.st_size, status.st_mtime_ns]
+        # With the time of the last change of any kind: a copy may bring another file's time along.
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     except (OSError, ValueError):
         return []
 

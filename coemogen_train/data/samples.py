@@ -193,12 +193,14 @@ def _ascending(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
 def create_set(
     root: Path, info: SetInfo, samples: Iterable[Mapping[str, Any]], given: Iterable[tuple[str, str, str]]
 ) -> TrainingSet:
-    """Write a set's tables; `set.json` comes last, so that an unfinished set is none.
+    """Write a set's tables; `set.json` goes first and comes last, so that an unfinished set is none.
 
     samples: rows of tables.SAMPLES, sorted by id. given: (id, sha256, caption) of the captions that came with
     the source, sorted by id. Both may be read as they are written: nothing is held in memory.
-    Captions that were written for these very pictures before are kept where the source brings none.
+    Captions that were written for these very pictures before are kept where the source brings none; those of
+    pictures that are not there at the moment wait for them.
     """
+    (root / SET_FILE).unlink(missing_ok=True)
     tables.write_table(root / "samples.parquet", tables.SAMPLES, _ascending(samples))
     made = TrainingSet(root, info)
     made.write_captions(_merged_captions(root, given))
@@ -219,11 +221,11 @@ def _merged_captions(root: Path, given: Iterable[tuple[str, str, str]]) -> Itera
 
 
 def _still_true(root: Path) -> Iterator[dict[str, Any]]:
-    """The rows of the captions table whose picture is still in the samples table."""
+    """The rows of the captions table but those of pictures that have another content now."""
     samples = tables.iterate_table(root / "samples.parquet", tables.SAMPLES)
     captions = tables.iterate_table(root / "captions.parquet", tables.CAPTIONS)
     for sample, caption in side_by_side(samples, captions):
-        if sample is not None and caption is not None and sample["sha256"] == caption["sha256"]:
+        if caption is not None and (sample is None or sample["sha256"] == caption["sha256"]):
             yield caption
 
 

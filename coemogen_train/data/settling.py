@@ -117,10 +117,7 @@ class Settlement:
 
     def left_over_copies(self) -> Iterator[str]:
         """Copies, relative to the set, of pictures that turned out not to be usable."""
-        wanted = (
-            "SELECT DISTINCT image FROM found AS f WHERE NOT usable AND NOT EXISTS "
-            "(SELECT 1 FROM found AS g WHERE g.usable AND g.sha256 = f.sha256 AND g.image = f.image)"
-        )
+        wanted = "SELECT image FROM found GROUP BY image HAVING MAX(usable) = 0"
         yield from (image for (image,) in self._db.execute(wanted))
 
     def _drop(self, place: int, kind: str, name: str, detail: str) -> None:

@@ -126,14 +126,13 @@ class SharedWork:
         return None
 
     def _finish(self, finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        with self._lock("finish.lock", wait=True):
-            if (answer := self._finished_elsewhere()) is not None:
-                return answer
-            answer = finish()
-            told = {"plan": self.plan, "run": secrets.token_hex(8), "answer": answer}
-            atomic_write_text(self._stamp, canonical_json(told))
-            # The stamp comes first: whoever finds the parts gone finds it, and does not do them again.
-            shutil.rmtree(self.parts, ignore_errors=True)
+        with self._lock("finish.lock", wait=True) as mine:
+            while (answer := self._finished_elsewhere()) is None and not mine:
+                time.sleep(_POLL)  # the disk knows no locks, and another process finishes
+            if answer is None:
+                answer = finish()
+                told = {"plan": self.plan, "run": secrets.token_hex(8), "answer": answer}
+                atomic_write_text(self._stamp, canonical_json(told))
         return answer
 
     def stale_parts(self, planned: Callable[[str], bool]) -> list[Path]:
@@ -153,6 +152,7 @@ class SharedWork:
                 with self._lock(path.name, wait=False, owner=-1, folder=self._present) as dead:
                     if not dead:
                         return
+            # Not earlier: whoever is here may have counted the parts among those that are done.
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _gate(self) -> AbstractContextManager[bool]:
