@@ -42,8 +42,9 @@ class Stores:
 class EmbeddingCache:
     """Latents of the train split and of what is held out, and CLIP features of all splits, by sample id.
 
-    Of the set it keeps the ids, as an Arrow column, and the content hashes, 32 bytes each; of the cache a few
-    dozen megabytes at a time, however large it is.
+    Of the set it keeps the ids, as an Arrow column, and the content hashes, 32 bytes each; of the cache its
+    small stores (`CacheOptions.memory_limit`). What a method returns is the caller's own, and any raises
+    DataError when a file of the cache goes while it is in use.
     """
 
     def __init__(self, of: TrainingSet, stores: Stores):
@@ -66,23 +67,22 @@ class EmbeddingCache:
         if flip and not self.stores.flips:
             raise DataError("the cache was built without mirrored latents: build it with flip.")
         end = "_flipped" if flip else ""
-        mean, std = reader.row(digest, f"mean{end}"), reader.row(digest, f"std{end}")
-        # Copies, so that nobody writes through into the cache.
-        return mean.to(torch.float32, copy=True), std.to(torch.float32, copy=True)
+        mean, std = reader.rows(digest, f"mean{end}", f"std{end}")
+        return mean.float(), std.float()
 
     def held_out_latents(self, sample_id: str) -> Tensor:
         """Return the mean of a held-out picture's scaled latents: [C, h, w], float32. Raises: DataError."""
         digest, reader = self._hash(sample_id), self.stores.held_out
         if reader is None or digest not in reader:
             raise _absent("held-out latents", sample_id)
-        return reader.row(digest, "mean").to(torch.float32, copy=True)
+        return reader.rows(digest, "mean")[0].float()
 
     def image_embeds(self, sample_id: str) -> Tensor:
         """Return a picture's CLIP embedding, unnormalised: [V], float32. Raises: DataError."""
         digest, reader = self._hash(sample_id), self.stores.embeds
         if reader is None or digest not in reader:
             raise _absent("CLIP features", sample_id)
-        return reader.row(digest, "image_embeds").clone()
+        return reader.rows(digest, "image_embeds")[0]
 
     def caption_states(self, caption: str, name: str) -> Tensor:
         """Return what the text encoder makes of a caption, float32. Raises: DataError.
@@ -95,7 +95,7 @@ class EmbeddingCache:
             raise DataError(
                 f"the cache holds no features of the caption {printable(caption)!r}: run `cache` again."
             )
-        return reader.row(digest, name).to(torch.float32, copy=True)
+        return reader.rows(digest, name)[0].float()
 
     def all_embeds(self, split: str | None, kept_only: bool = True) -> Tensor:
         """Return [n, V]; row i belongs to `set.samples(split, kept_only)[i]`. Raises: DataError if n is 0."""
