@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
 
 from ..errors import ConfigError
 
@@ -211,6 +212,8 @@ def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainC
 def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) -> list[str]:
     """Refuse to go on with settings under which the run would no longer be the one that was begun.
 
+    A setting that the version which began the run did not have yet was, in effect, at its default.
+
     Returns:
         What was changed on purpose (`CHANGEABLE_ON_RESUME`), a clause each.
 
@@ -218,8 +221,8 @@ def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) ->
         ConfigError: settings that must not change on resumption, with both values.
     """
     now = config.model_dump(mode="json")
-    stored = dict(stored)
-    if all(key in stored for key in _PARTS_OF_A_BATCH) and _whole(stored) == _whole(now):
+    stored = _defaults() | dict(stored)
+    if _whole(stored) == _whole(now):
         stored |= {key: now[key] for key in _PARTS_OF_A_BATCH}  # how it is divided changes no draw
     free = FREE_ON_RESUME - ({"steps"} if config.schedule == "cosine" else set())  # its end shapes its rates
     changed = {
@@ -233,6 +236,12 @@ def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) ->
             f"choose a new --out (free to change: {', '.join(sorted(free | CHANGEABLE_ON_RESUME))})."
         )
     return list(changed.values())
+
+
+def _defaults() -> dict[str, Any]:
+    """The settings that have a default, as a checkpoint stores them."""
+    fields = TrainConfig.model_fields.items()
+    return {name: to_jsonable_python(field.default) for name, field in fields if not field.is_required()}
 
 
 def _whole(table: Mapping[str, Any]) -> int:

@@ -72,6 +72,21 @@ def test_resume_refuses_a_changed_method_but_not_more_steps(tmp_path: Path):
         check_resume(stored, load_config("toy", [*PLACES, "rank=8"]), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "override, told",
+    [
+        ("aspect_buckets=true", "aspect_buckets was False and is now True"),
+        ("cache_captions=float32", "cache_captions was False and is now 'float32'"),
+    ],
+)
+def test_resume_takes_a_setting_that_a_run_did_not_have_yet_at_its_default(tmp_path: Path, override, told):
+    stored = load_config("toy", PLACES).model_dump(mode="json")
+    del stored["aspect_buckets"], stored["cache_captions"], stored["targets"]
+    assert check_resume(stored, load_config("toy", PLACES), tmp_path) == []
+    with pytest.raises(ConfigError, match=told):
+        check_resume(stored, load_config("toy", [*PLACES, override]), tmp_path)
+
+
 def test_resume_lets_the_rate_change_and_tells_it(tmp_path: Path):
     stored = load_config("toy", PLACES).model_dump(mode="json")
     told = check_resume(stored, load_config("toy", [*PLACES, "learning_rate=1e-4"]), tmp_path)
