@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.buckets import Size, bucket_of, bucket_sizes
 from ..data.samples import Sample, SampleRows, TrainingSet
 from .config import TrainConfig
 from .items import emotion_counts
@@ -45,15 +46,27 @@ def cautions_of(
     silent = len(samples) - len(samples.captioned())
     if silent:
         told.append(f"{silent} of {len(samples)} training pictures have no caption.")
+    return told + _of_sizes(config, shape, samples)
+
+
+def _of_sizes(config: TrainConfig, shape: BaseShape, samples: SampleRows) -> list[str]:
+    """A picture is enlarged where it does not cover the size that it is trained in."""
+    sizes: tuple[Size, ...] = ((config.resolution, config.resolution),)
+    than = f"{config.resolution} pixels on a side"
+    if config.aspect_buckets:
+        sizes = bucket_sizes(config.resolution, shape.resolution_multiple)
+        width, height = sizes[0]
+        than = f"the bucket of their shape (at {config.resolution} pixels such as {width} x {height})"
     sides = samples.columns("width", "height")
-    shorter = np.minimum(sides["width"].to_numpy(), sides["height"].to_numpy())
-    small = int((shorter < config.resolution).sum())
-    if small:
-        told.append(
-            f"{small} of {len(samples)} training pictures are smaller than {config.resolution} pixels on a "
-            "side and are enlarged, which teaches blur."
-        )
-    return told
+    given = np.stack([sides[name].to_numpy() for name in ("width", "height")], axis=1)
+    needed = np.array(sizes)[bucket_of(samples, sizes)]
+    small = int((given < needed).any(axis=1).sum())
+    if not small:
+        return []
+    return [
+        f"{small} of {len(samples)} training pictures are smaller than {than} and are enlarged, which "
+        "teaches blur."
+    ]
 
 
 def _of_validation(config: TrainConfig, samples: SampleRows, validation: Sequence[Sample]) -> list[str]:

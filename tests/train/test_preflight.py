@@ -193,6 +193,32 @@ def test_missing_captions_are_an_error_when_the_semantic_loss_reads_them(setting
     assert any("have no caption" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(
+    "width, height, squares, buckets",
+    [
+        (20, 12, 1, 0),  # covers its bucket exactly, and no square of 16
+        (19, 12, 1, 1),
+        (20, 11, 1, 1),
+        (12, 20, 1, 0),
+        (16, 16, 0, 0),
+        (40, 15, 1, 0),
+    ],
+)
+def test_a_picture_is_small_when_it_does_not_cover_what_it_is_trained_in(
+    settings, own_set, width, height, squares, buckets
+):
+    shaped = rewritten(
+        own_set.root,
+        own_set.info,
+        own_set,
+        lambda row: row | ({"width": width, "height": height} if row["id"].startswith("calm0") else {}),
+    )
+    for on, count in ((False, squares), (True, buckets)):
+        warnings = checked(settings, shaped, aspect_buckets=on).warnings
+        told = [warning for warning in warnings if "are enlarged" in warning]
+        assert len(told) == count and all(warning.startswith("1 of 18 ") for warning in told)
+
+
 def test_validation_takes_the_same_pictures_whatever_their_order(settings, own_set):
     config = make_config(settings | {"validate_every": 1, "validation_pictures": 1})
     taxonomy = own_set.taxonomy
