@@ -94,6 +94,7 @@ class Caption:
 
     text: one sentence, "" where no attempt gave any. faults: keys of FAULTS that it still has, () for a
     caption that can be used. mended: what was taken off. attempts: how many answers were asked for.
+    asked_again: the faults of all answers but the last, for which each was asked for again.
     """
 
     text: str
@@ -102,6 +103,7 @@ class Caption:
     attempts: int
     prompt_version: str
     model: str
+    asked_again: tuple[str, ...] = ()
 
     def why(self) -> str:
         """The faults as a sentence says them."""
@@ -176,7 +178,8 @@ def write_captions(
 
 def _best(tried: list[CleanedAnswer], model: str) -> Caption:
     best = min(tried, key=lambda cleaned: cleaned.severity)
-    return Caption(best.text, best.faults, best.mended, len(tried), PROMPT_VERSION, model)
+    again = tuple(fault for cleaned in tried[:-1] for fault in cleaned.faults)
+    return Caption(best.text, best.faults, best.mended, len(tried), PROMPT_VERSION, model, again)
 
 
 def bounded_picture(picture: Image.Image, side: int = MAX_SIDE) -> Image.Image:

@@ -7,10 +7,13 @@ import http.client
 import io
 import json
 import logging
+import math
 import os
 import re
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,10 @@ _BUSY = frozenset((408, 429, 500, 502, 503, 504, 529))
 _OF_ONE_REQUEST = frozenset((400, 408, 413, 415, 422, 429))
 _LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.HTTPException)
 _CHECK_TIMEOUT = 10.0
+# A server that is busy for hours would fill the log: of what it fails it is told so often, in seconds.
+_TOLD_EVERY = 60.0
+# A shorter key (some servers want any word) may well be a word of a caption, and is no secret.
+_SHORTEST_SECRET = 8
 _MAX_MODEL_NAME = 200
 _PIECE_OF_ERROR = 1 << 16
 
@@ -70,6 +77,8 @@ class ServerCaptioner:
         self._wait_for_it = wait_for_it
         self._on_request = on_request
         self._environment = environment
+        self._told_at = -math.inf
+        self._telling = threading.Lock()
 
     @property
     def model(self) -> str:
@@ -102,7 +111,7 @@ class ServerCaptioner:
         reply = self._send("POST", "/chat/completions", body, self._timeout, should_stop)
         self._fail_unless_ok(reply)
         try:
-            return parse_answer(reply.body)
+            return parse_answer(reply.body, self._secret)
         except ValueError as error:
             raise NoAnswer(
                 f"the caption server at {self._address} answered with what is no chat completion ({error}): "
@@ -122,7 +131,7 @@ class ServerCaptioner:
         fault = ""
         for attempt in range(self._tries):
             if attempt:
-                _LOG.info("CoEmoGen: the caption server %s; trying again", fault)
+                self._tell(fault)
             if body is not None:
                 self._on_request()
             try:
@@ -148,6 +157,19 @@ class ServerCaptioner:
         raise NoAnswer(
             f"the caption server at {self._address} {fault} {self._tries} times: look into its own log."
         )
+
+    def _tell(self, fault: str) -> None:
+        with self._telling:
+            level = logging.INFO if time.monotonic() - self._told_at >= _TOLD_EVERY else logging.DEBUG
+            if level == logging.INFO:
+                self._told_at = time.monotonic()
+        _LOG.log(level, "CoEmoGen: the caption server %s; trying again", fault)
+
+    @property
+    def _secret(self) -> str:
+        """What no answer may bring into a set, "" where there is none."""
+        key = self._environment.get(KEY_VARIABLE, "").strip()
+        return key if len(key) >= _SHORTEST_SECRET else ""
 
     def _fail_unless_ok(self, reply: Reply) -> None:
         """Raise CaptionError for a reply that is no success."""
@@ -198,7 +220,7 @@ class ServerCaptioner:
         try:
             listed = _parsed(body)["data"]
             names = [entry["id"] for entry in listed if isinstance(entry["id"], str)]
-            return _model_name(next(name for name in names if name))
+            return _model_name(_without(self._secret, next(name for name in names if name)))
         except (ValueError, KeyError, TypeError, StopIteration):
             raise CaptionError(
                 f"the caption server at {self._address} lists no model: load one that can see pictures, or "
@@ -206,8 +228,8 @@ class ServerCaptioner:
             ) from None
 
 
-def parse_answer(body: bytes) -> Answer:
-    """The answer in a chat completion.
+def parse_answer(body: bytes, secret: str = "") -> Answer:
+    """The answer in a chat completion, without the secret that the server may echo.
 
     Raises: ValueError, whose text is one clause, for anything that is none.
     """
@@ -226,7 +248,7 @@ def parse_answer(body: bytes) -> Answer:
         content = ""
     if not isinstance(content, str):
         raise ValueError("its content is no text")
-    return Answer(content[:MAX_ANSWER], choice.get("finish_reason") == "length")
+    return Answer(_without(secret, content)[:MAX_ANSWER], choice.get("finish_reason") == "length")
 
 
 def _parsed(body: bytes) -> Any:
@@ -275,10 +297,13 @@ def _said(body: bytes, key: str) -> str:
         return ""
     if not isinstance(text, str):
         return ""
-    if key:
-        text = text.replace(key, "...")
+    text = _without(key, text)
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return f", it says '{plain[:200]}'" if plain else ""
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, "...") if secret else text
 
 
 def _seconds(retry_after: str) -> float:

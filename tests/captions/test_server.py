@@ -69,6 +69,31 @@ def test_without_a_name_the_first_model_is_taken():
     assert script.requests[1].body["model"] == "llava:7b"
 
 
+def test_a_server_that_stays_busy_is_told_once_a_minute(caplog):
+    caplog.set_level(logging.INFO, logger="coemogen_train")
+    with serving(fails(503)) as script:
+        captioner = client(script, tries=5)
+        for lines in (1, 1, 2):
+            if lines == 2:
+                captioner._told_at -= server_module._TOLD_EVERY
+            with pytest.raises(CaptionError):
+                ask(captioner)
+            told = [record for record in caplog.records if "trying again" in record.getMessage()]
+            assert len(told) == lines
+    assert len([request for request in script.requests if request.method == "POST"]) == 15
+
+
+def test_the_key_that_a_server_echoes_comes_into_no_caption_and_no_models_name():
+    environment = {KEY_VARIABLE: THE_KEY}
+    with serving(says(f"A woman holds {THE_KEY} in her hand."), models=lists(f"my-{THE_KEY}")) as script:
+        captioner = client(script, "", environment=environment)
+        caption = write_caption(captioner, PICTURE, "awe")
+    assert caption.text == "A woman holds ... in her hand." and captioner.model == "my-..."
+    with serving(says("A woman holds a dog.")) as script:  # any word will do for some servers
+        answer = ask(client(script, environment={KEY_VARIABLE: "dog"}))
+    assert answer.text == "A woman holds a dog."
+
+
 def test_a_large_picture_is_sent_small_and_upright_modes_become_rgb():
     with serving(says()) as script:
         caption = write_caption(client(script), Image.new("LA", (3000, 1500)), "awe")
@@ -82,6 +107,7 @@ def test_a_faulty_answer_is_asked_for_again_with_another_seed():
     with serving(says("I'm sorry, I can't."), says("This evokes awe in a dark park."), says()) as script:
         caption = write_caption(client(script), PICTURE, "awe", wording=Wording(64, 0.0, 3))
     assert (caption.text, caption.faults, caption.attempts) == (SENTENCE, (), 3)
+    assert caption.asked_again == ("refusal", "verdict")
     assert (caption.model, caption.prompt_version) == ("tiny-vision", "1")
     asked = [(request.body["temperature"], request.body["seed"]) for request in script.requests]
     assert asked[0] == (0.0, 3)
