@@ -30,7 +30,8 @@ _BRACKETS = " []()"
 _KEYS = ("emotion", "answer", "label", "output", "text")
 _DENIES = re.compile(
     r"\b(?:not|no|never|neither|nor|without|cannot|except|but|unlike|instead|rather)\b|"
-    r"n['\N{RIGHT SINGLE QUOTATION MARK}]t\b|[\N{CROSS MARK}\N{NO ENTRY}\N{NO ENTRY SIGN}\N{THUMBS DOWN SIGN}\N{MULTIPLICATION X}"
+    r"n['\N{RIGHT SINGLE QUOTATION MARK}]t\b|"
+    r"[\N{CROSS MARK}\N{NO ENTRY}\N{NO ENTRY SIGN}\N{THUMBS DOWN SIGN}\N{MULTIPLICATION X}"
     r"\N{HEAVY MULTIPLICATION X}\N{BALLOT X}\N{HEAVY BALLOT X}\N{NOT EQUAL TO}\N{NOT SIGN}]",
     re.IGNORECASE,
 )

@@ -303,7 +303,7 @@ def _said(body: bytes, key: str) -> str:
 
 
 def _without(secret: str, text: str) -> str:
-    return text.replace(secret, "...") if secret else text
+    return text.replace(secret, "(key)") if secret else text
 
 
 def _seconds(retry_after: str) -> float:
