@@ -125,7 +125,7 @@ def caption(
         place = pick_device(device)
         writer = LocalWriter(model, place, _dtype(dtype, place), batch_size)
     else:
-        writer = ServerWriter(_opener(str(server), server_model, timeout, tries), concurrency)
+        writer = ServerWriter(_opener(str(server), timeout, tries), server_model, concurrency)
     options = CaptionOptions(
         Wording(max_tokens, temperature, seed),
         attempts,
@@ -141,10 +141,10 @@ def caption(
     return Answer({"set": set_folder, **report.to_dict()}, report.tables())
 
 
-def _opener(url: str, name: str, timeout: float, tries: int) -> Any:
+def _opener(url: str, timeout: float, tries: int) -> Any:
     from ..captions import ServerCaptioner
 
-    def opened(on_request: Any) -> ServerCaptioner:
+    def opened(name: str, on_request: Any) -> ServerCaptioner:
         return ServerCaptioner(
             url, name, timeout=timeout, tries=tries, wait_for_it=True, on_request=on_request
         )

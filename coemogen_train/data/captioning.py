@@ -23,9 +23,10 @@ from ..captions.caption import PLAIN
 from ..errors import CaptionError, DataError
 from ..files import atomic_write_text, canonical_json
 from .captioning_asking import Asker, BatchAsker, Budget, BudgetSpent, ThreadAsker
+from .captioning_counts import state, tally
 from .captioning_jobs import BlindJob, CaptionJob, Job, Redo
 from .captioning_plan import Part, Plan, make_plan
-from .captioning_report import BlindReport, CaptionReport, Tally, agreement, state_of_captions, tally
+from .captioning_report import BlindReport, CaptionReport, Tally
 from .captioning_store import Desk, Journal, merge_answers, read_answers, recover, table_lock
 from .captioning_tasks import BlindTask, CaptionTask, Task
 from .images import quiet_pillow
@@ -96,26 +97,30 @@ class LocalWriter:
 
 
 class ServerWriter:
-    """A server of OpenAI's interface. make: opens it, told what to call before each request.
+    """A server of OpenAI's interface. make: opens it, told the model and what to call before each request.
+    model: its name there, "" for the first that the server lists now.
 
     Raises: CaptionError where there is none.
     """
 
     batch = 1
 
-    def __init__(self, make: Callable[[Callable[[], None]], ServerCaptioner], concurrency: int = 8):
+    def __init__(
+        self,
+        make: Callable[[str, Callable[[], None]], ServerCaptioner],
+        model: str = "",
+        concurrency: int = 8,
+    ):
         self._make, self._concurrency = make, concurrency
-        known = make(lambda: None)
+        known = make(model, lambda: None)
         known.check()
         self.model = known.model
         self.settings: dict[str, Any] = {"backend": "server"}
 
     def open(self, budget: Budget) -> tuple[Captioner, Asker]:
         """As `Writer.open`."""
-        captioner = self._make(budget.request)
-        if not captioner.model:
-            captioner.check()
-        return captioner, ThreadAsker(self._concurrency, budget)
+        # By its name: by now the server may list another one first.
+        return self._make(self.model, budget.request), ThreadAsker(self._concurrency, budget)
 
 
 def caption_set(
@@ -171,10 +176,8 @@ def caption_set(
             return asker, BlindTask(blind_job, captioner, wording, options.attempts)
 
         judged, stopped = _Pass(of, blind_job, crew, progress, "blind pass").run(judging)
-        blind = BlindReport(judged, agreement(of, options.split))
-    return CaptionReport(
-        writer.model, captions, state_of_captions(of, options.split), stopped, budget.requests, blind
-    )
+        blind = BlindReport(judged)
+    return CaptionReport(writer.model, captions, stopped, budget.requests, blind)
 
 
 class _Pass:
@@ -194,7 +197,7 @@ class _Pass:
             self._of.reload()
             self._plan = make_plan(self._of, self._job)
             if not self._plan.open:
-                return Tally(kept=self._plan.kept), None
+                return Tally(kept=self._plan.kept, **state(self._of, self._job)), None
             desk = Desk(self._of, self._job, self._plan.digest)
             work = SharedWork(desk.folder, self._plan.digest, self._crew)
         settled = False
@@ -266,12 +269,14 @@ class _Pass:
 
     def _settle(self, desk: Desk) -> Tally:
         """Move what is answered into the table, whole parts or not, and count it."""
+        # Under one lock, or what others do in between would be in one count and not in the other.
         with table_lock(self._of):
             merge_answers(self._of, self._job, desk.parts)
-        return tally(self._plan, self._of, desk.parts)
+            self._of.reload()
+            return tally(self._plan, self._of, self._job, desk.parts)
 
     def _how_to_go_on(self, told: Tally) -> str:
-        answered = told.asked - told.without_answer
+        answered = told.asked - told.without_answer - told.outcomes.get("unused", 0)
         left = told.left + told.without_answer
         return (
             f"the {answered} answers of this run are in the set and {left} pictures are left: run the same "

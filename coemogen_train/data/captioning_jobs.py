@@ -25,6 +25,8 @@ wrote, mended or accepted; and nothing that was written by the same model with t
 captions stay, but are judged anew."""
 
 Row = Mapping[str, Any]
+# What is noted of an asking after which an older caption stayed.
+_TRIED = ("model", "prompt_version", "settings", "attempts", "faults", "asked_again")
 
 
 class Standing(Enum):
@@ -64,19 +66,48 @@ class CaptionJob:
             again = row["review"] == "rejected" and self.redo == "rejected"
         elif row["origin"] == "given":
             again = self.redo == "given"
-        elif self._wrote(row, sample["emotion"]):
+        elif self._made(row, sample["emotion"]):
             return Standing.DONE
         else:
-            told = _emotion_told(row)
             again = self.redo == "all" or (self.redo == "faulty" and not row["caption"])
-            again = again or told not in (None, sample["emotion"])  # the label has been corrected since
+            again = again or _told_another(row, sample)
+        if again and self.failed_at(row, sample["emotion"]) is not None:
+            return Standing.DONE
         return Standing.OPEN if again else Standing.KEPT
 
-    def merged(self, sample: Row, _old: Row | None, new: Row) -> dict[str, Any] | None:
-        """The row that an answer makes; None where it is about another picture or emotion by now."""
+    def merged(self, sample: Row, old: Row | None, new: Row) -> dict[str, Any] | None:
+        """The row that an answer makes; None where it is about another picture or emotion by now.
+
+        A caption is not given up for an answer that is none: its row only notes that this was tried.
+        """
         if new["sha256"] != sample["sha256"] or _emotion_told(new) != sample["emotion"]:
             return None
-        return {name: new.get(name) for name in CAPTIONS.names} | {"origin": "model"}
+        same = old if old is not None and old["sha256"] == sample["sha256"] else None
+        failed = None if same is None else same["failed"]
+        if same and same["caption"] and not new["caption"] and not _told_another(same, sample):
+            tried = canonical_json({name: new.get(name) for name in _TRIED})
+            return {**same, "failed": [*(failed or ()), tried]}
+        return {name: new.get(name) for name in CAPTIONS.names} | {"origin": "model", "failed": failed}
+
+    def outcome(self, row: Row, emotion: str) -> tuple[str, Row]:
+        """What came of it for a sample of this emotion whose row is DONE, and the asking that it came of."""
+        if self._made(row, emotion):
+            return "set_aside" if not row["caption"] else "mended" if row["mended"] else "clean", row
+        return "kept_old", self.failed_at(row, emotion) or {}
+
+    def failed_at(self, row: Row, emotion: str) -> Row | None:
+        """The asking of this very job after which an older caption stayed, None where there was none."""
+        for text in row.get("failed") or ():
+            try:
+                tried = json.loads(text)
+                if self._wrote(tried, emotion):
+                    return tried
+            except (ValueError, KeyError, TypeError):
+                continue
+        return None
+
+    def _made(self, row: Row, emotion: str) -> bool:
+        return row["origin"] == "model" and self._wrote(row, emotion)
 
     def _wrote(self, row: Row, emotion: str) -> bool:
         return bool(
@@ -116,6 +147,10 @@ class BlindJob:
             return None
         return {**old, "blind_emotion": new.get("blind_emotion"), "blind_model": new.get("blind_model")}
 
+    def outcome(self, row: Row, _emotion: str) -> tuple[str, Row]:
+        """As `CaptionJob.outcome`; how often a judge was asked is not noted."""
+        return "judged" if row["blind_emotion"] else "unclear", {}
+
 
 Job = CaptionJob | BlindJob
 
@@ -132,15 +167,9 @@ def job_from_dict(value: dict[str, Any]) -> Job:
     return CaptionJob(**value)
 
 
-def outcome(row: Row) -> str:
-    """What came of it: clean, mended, set_aside, unreadable, unanswered; of a judgement judged, unclear."""
-    if "problem" in row:
-        return "unanswered" if row["problem"] == "unanswered" else "unreadable"
-    if "blind_emotion" in row:
-        return "judged" if row["blind_emotion"] else "unclear"
-    if not row["caption"]:
-        return "set_aside"
-    return "mended" if row["mended"] else "clean"
+def _told_another(row: Row, sample: Row) -> bool:
+    """Whether a row was written for another emotion: the label has been corrected since."""
+    return row["origin"] == "model" and _emotion_told(row) not in (None, sample["emotion"])
 
 
 def _emotion_told(row: Row) -> str | None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..captions import FAULTS, PROMPT_VERSION
-from .captioning_jobs import outcome
-from .captioning_plan import Plan
-from .captioning_store import read_answers, standings
-from .samples import TrainingSet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_EXAMPLES = 5
 _OUTCOMES = {
     "clean": "a caption as it was answered",
     "mended": "a caption out of which something was taken",
     "set_aside": "no usable answer in all attempts: the best one is kept as a draft",
+    "kept_old": "no usable answer in all attempts: the caption that was there stays",
+    "unused": "the answer is not used: another run or a person was there first",
     "unreadable": "the picture is gone or has changed: run prepare again",
     "unanswered": "the server failed on this picture: it is asked about again next time",
 }
@@ -32,7 +27,10 @@ class Tally:
     """Counts of one run's answers. asked: sum of the outcomes. answers: of the model, all attempts counted.
 
     faults: of the answers set aside, which may have several. kept: pictures that had an answer before. left:
-    pictures still to ask about. examples: of pictures without an answer, by kind, "id: why".
+    pictures still to ask about. retried: pictures that were asked about again, since an answer was unusable;
+    cured: those that got a caption so. asked_again: the faults of those answers. examples: of pictures
+    without an answer, by kind, "id: why". captions, emotions: `state_of_captions` or `agreement` at that
+    moment.
     """
 
     asked: int = 0
@@ -42,6 +40,11 @@ class Tally:
     kept: int = 0
     left: int = 0
     examples: Mapping[str, list[str]] = field(default_factory=dict)
+    retried: int = 0
+    cured: int = 0
+    asked_again: Mapping[str, int] = field(default_factory=dict)
+    captions: Mapping[str, int] = field(default_factory=dict)
+    emotions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def without_answer(self) -> int:
@@ -55,10 +58,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class BlindReport:
-    """The blind pass. emotions: of each how many captions were judged, agree with the label, are unclear."""
+    """The blind pass."""
 
     told: Tally
-    emotions: Mapping[str, Mapping[str, int]]
+
+    @property
+    def emotions(self) -> Mapping[str, Mapping[str, int]]:
+        """As `agreement`."""
+        return self.told.emotions
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -66,17 +73,17 @@ class BlindReport:
         sums = {
             name: sum(row[name] for row in self.emotions.values()) for name in ("judged", "agree", "unclear")
         }
-        return {"asked": told.asked, "kept": told.kept, "left": told.left, **sums, "emotions": self.emotions}
+        counts = {"asked": told.asked, "kept": told.kept, "left": told.left}
+        return {**counts, "unused": told.outcomes.get("unused", 0), **sums, "emotions": self.emotions}
 
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """What `caption` did. state: of all pictures of the split, how many have a caption and why not. stopped:
-    the budget that was used up, None where all was asked. requests: by this process to a server."""
+    """What `caption` did. stopped: the budget that was used up, None where all was asked. requests: by this
+    process to a server."""
 
     model: str
     told: Tally
-    state: Mapping[str, int]
     stopped: str | None = None
     requests: int = 0
     blind: BlindReport | None = None
@@ -90,7 +97,6 @@ class CaptionReport:
             **_all_outcomes(self.told),
             "requests": self.requests,
             "stopped": self.stopped,
-            "captions": dict(self.state),
             **blind,
         }
 
@@ -100,11 +106,15 @@ class CaptionReport:
         parts: list[Table | str] = [
             _table(f"{told.asked} pictures asked about, {told.kept} kept", _rows(told))
         ]
+        if told.retried:
+            parts.append(_again_table(told))
         for kind, names in told.examples.items():
             parts += [f"{kind}: {name}" for name in names]
         if self.blind is not None:
             parts.append(_blind_table(self.blind))
-        state = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.state.items() if count)
+        state = ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in told.captions.items() if count
+        )
         parts.append(f"Of all pictures: {state}.")
         left = told.left + (self.blind.told.left if self.blind else 0)
         if left:
@@ -113,75 +123,13 @@ class CaptionReport:
         return parts
 
 
-def tally(plan: Plan, of: TrainingSet, parts: Path) -> Tally:
-    """Count the answers to what was open when this process began, whoever asked."""
-    outcomes: Counter[str] = Counter()
-    faults: Counter[str] = Counter()
-    examples: dict[str, list[str]] = {}
-    answers = 0
-    ids = of.samples().columns("id")["id"]
-    for part in plan.parts:
-        if not part.is_open.any():
-            continue
-        found = read_answers(parts / f"{part.name}.journal") | read_answers(parts / f"{part.name}.jsonl")
-        if not found:
-            continue
-        for member in part.members[part.is_open].tolist():
-            row = found.get(ids[member].as_py())
-            if row is None:
-                continue
-            kind = outcome(row)
-            outcomes[kind] += 1
-            faults.update(row.get("faults", ()) if kind == "set_aside" else ())
-            answers += row.get("attempts", 0)
-            if "problem" in row and len(examples.setdefault(kind, [])) < _EXAMPLES:
-                examples[kind].append(f"{row['id']}: {row['why']}")
-    asked = outcomes.total()
-    return Tally(
-        asked,
-        answers,
-        dict(outcomes),
-        dict(faults),
-        plan.kept,
-        plan.open - asked,
-        dict(sorted(examples.items())),
-    )
-
-
-def state_of_captions(of: TrainingSet, split: str | None) -> dict[str, int]:
-    """Of all pictures of a split: captioned, set_aside, rejected (by a person), without; they add up."""
-    state = dict.fromkeys(("captioned", "set_aside", "rejected", "without"), 0)
-    for sample, row in standings(of):
-        if split is not None and sample["split"] != split:
-            continue
-        if row is None or row["sha256"] != sample["sha256"]:
-            state["without"] += 1
-        elif row["caption"]:
-            state["captioned"] += 1
-        else:
-            state["rejected" if row["review"] == "rejected" else "set_aside"] += 1
-    return state
-
-
-def agreement(of: TrainingSet, split: str | None) -> dict[str, dict[str, int]]:
-    """Per emotion of the label: captions judged blindly, those said to evoke it, those left unclear."""
-    found = {name: {"judged": 0, "agree": 0, "unclear": 0} for name in of.taxonomy.names}
-    for sample, row in standings(of):
-        if row is None or row["blind_emotion"] is None or row["sha256"] != sample["sha256"]:
-            continue
-        if row["caption"] and (split is None or sample["split"] == split):
-            counts = found[sample["emotion"]]
-            counts["judged"] += 1
-            counts["agree"] += row["blind_emotion"] == sample["emotion"]
-            counts["unclear"] += row["blind_emotion"] == ""
-    return found
-
-
 def _all_outcomes(told: Tally) -> dict[str, Any]:
     """With a count for every outcome, and the faults from the mildest on."""
     value = told.to_dict()
     value["outcomes"] = {name: told.outcomes.get(name, 0) for name in _OUTCOMES}
-    value["faults"] = {name: told.faults[name] for name in FAULTS if name in told.faults}
+    for key, counts in (("faults", told.faults), ("asked_again", told.asked_again)):
+        value[key] = {name: counts[name] for name in FAULTS if name in counts}
+    del value["emotions"]
     return value
 
 
@@ -197,6 +145,19 @@ def _rows(told: Tally) -> list[tuple[str, str, str]]:
                 if fault in told.faults
             ]
     return rows
+
+
+def _again_table(told: Tally) -> Table:
+    from rich.table import Table
+
+    title = f"{told.retried} pictures asked about again, {told.cured} of them got a caption"
+    table = Table("fault", title=title)
+    table.add_column("answers", justify="right")
+    table.add_column("what that is")
+    for fault in FAULTS:
+        if fault in told.asked_again:
+            table.add_row(fault, str(told.asked_again[fault]), FAULTS[fault])
+    return table
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:

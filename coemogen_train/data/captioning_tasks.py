@@ -74,6 +74,7 @@ class CaptionTask:
             "attempts": caption.attempts,
             "mended": list(caption.mended),
             "faults": list(caption.faults),
+            "asked_again": list(caption.asked_again),
             "draft": None if usable else caption.text,
         }
 

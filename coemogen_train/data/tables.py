@@ -51,10 +51,13 @@ CAPTIONS = pa.schema(
         pa.field("attempts", pa.int32()),
         pa.field("mended", pa.list_(pa.string())),
         pa.field("faults", pa.list_(pa.string())),
+        pa.field("asked_again", pa.list_(pa.string())),
         pa.field("draft", pa.string()),
         pa.field("blind_emotion", pa.string()),
         pa.field("blind_model", pa.string()),
         pa.field("review", pa.string()),
+        # As JSON: later askings that gave no usable caption, so that this one stayed.
+        pa.field("failed", pa.list_(pa.string())),
     ]
 )
 """A row per picture that was asked about, or came with a caption.
@@ -62,8 +65,8 @@ CAPTIONS = pa.schema(
 sha256: of the picture that the caption describes, so that a caption never outlives its picture. caption: ""
 where it was set aside or rejected: then the picture has none. model, prompt_version, settings (JSON),
 attempts: how it was written. mended: what was taken off the answer. faults: why it was set aside (keys of
-`captions.FAULTS`), and
-draft: the answer that was set aside, or what stood here before a person mended it. blind_emotion: which
+`captions.FAULTS`), asked_again: the faults of all answers but the last, for which they were asked for again,
+and draft: the answer that was set aside, or what stood here before a person mended it. blind_emotion: which
 emotion a model sees in the sentence alone, by blind_model. review: "accepted", "mended" or "rejected" by a
 person.
 """

@@ -11,10 +11,11 @@ from typing import Any
 
 from coemogen_train.captions import ServerCaptioner
 from coemogen_train.data import TrainingSet
-from coemogen_train.data.captioning import ServerWriter
+from coemogen_train.data.captioning import CaptionOptions, ServerWriter, caption_set
 
 from ..captions.openai_server import SENTENCE, Behaviour, Handler, completion, hangs_up
 
+VERDICT = "This image evokes a deep sense of fear in everybody who sees it."
 Say = Callable[[str, Any], Any]
 
 
@@ -79,11 +80,20 @@ def picture_of(body: Any) -> str:
 def server_writer(url: str, model: str = "tiny-vision", concurrency: int = 4, tries: int = 4) -> ServerWriter:
     """Who writes through a scripted server."""
     return ServerWriter(
-        lambda on_request: ServerCaptioner(
-            url, model, timeout=20, tries=tries, wait_for_it=True, on_request=on_request, environment={}
+        lambda name, on_request: ServerCaptioner(
+            url, name, timeout=20, tries=tries, wait_for_it=True, on_request=on_request, environment={}
         ),
+        model,
         concurrency,
     )
+
+
+def run(
+    root: Path, url: str, *, model: str = "tiny-vision", tries: int = 4, **options: Any
+) -> dict[str, Any]:
+    """Caption a set through a server, and what is told of it."""
+    writer = server_writer(url, model, tries=tries)
+    return caption_set(TrainingSet.open(root), writer, CaptionOptions(**options)).to_dict()
 
 
 def rows_by_id(root: Path) -> dict[str, dict[str, Any]]:

@@ -11,14 +11,12 @@ from PIL import Image
 
 from coemogen_train.captions import FAULTS, PROMPT_VERSION, Wording
 from coemogen_train.cli import program
-from coemogen_train.data import TrainingSet, prepare_folder
+from coemogen_train.data import TrainingSet, prepare_folder, prepare_table
 from coemogen_train.data.captioning import CaptionOptions, caption_set
 from coemogen_train.errors import CaptionError, DataError
 
 from ..captions.openai_server import SENTENCE, serving
-from .captioning import Counting, rows_by_id, server_writer
-
-VERDICT = "This image evokes a deep sense of fear in everybody who sees it."
+from .captioning import VERDICT, Counting, rows_by_id, run, server_writer
 
 
 @pytest.fixture
@@ -26,11 +24,6 @@ def root(sorted_folder, tmp_path):
     """A set of twenty pictures without captions."""
     prepare_folder(sorted_folder, tmp_path / "set")
     return tmp_path / "set"
-
-
-def run(root, url, *, model="tiny-vision", tries=4, **options):
-    writer = server_writer(url, model, tries=tries)
-    return caption_set(TrainingSet.open(root), writer, CaptionOptions(**options)).to_dict()
 
 
 def change(root, edit):
@@ -84,8 +77,6 @@ def test_every_answer_is_counted_in_one_outcome_and_what_is_set_aside_is_no_capt
 
 
 def test_captions_that_are_there_are_kept_and_nothing_is_asked_twice(captioned_table, tmp_path):
-    from coemogen_train.data import prepare_table
-
     prepare_table(captioned_table, tmp_path / "set")
     before = (tmp_path / "set" / "captions.parquet").read_bytes()
     counting = Counting()
@@ -374,4 +365,4 @@ def test_mistakes_are_one_sentence_and_change_nothing(root, capsys, arguments, m
     assert program.run(["caption", str(root), "--json", *arguments]) == 2
     told = json.loads(capsys.readouterr().out)["error"]
     assert message in told and "\n" not in told
-    assert (root / "captions.parquet").read_bytes() == before and not (root / ".work").exists()
+    assert (root / "captions.parquet").read_bytes() == before and not (root / ".work" / "caption").exists()
