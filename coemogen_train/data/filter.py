@@ -23,6 +23,7 @@ from .similarity import PairEncoder, ScoreParts, fingerprint
 
 __all__ = ["PAGE", "TRIAL_PAGE", "EmotionVerdict", "FilterReport", "filter_set", "worst"]
 
+_COLUMN = "column "
 PAGE, TRIAL_PAGE = "filter.html", "filter-dry-run.html"
 
 
@@ -126,8 +127,11 @@ def _scores(
     crew: Crew,
 ) -> _Scores:
     if column is not None:
-        return _Scores(f"column {column}", pairs.attribute(column))
+        return _Scores(f"{_COLUMN}{column}", pairs.attribute(column))
     stored = pairs.stored(None if clip is None else fingerprint(clip))
+    if stored is not None and stored[1].startswith(_COLUMN):
+        # The source may have other numbers by now.
+        return _Scores(stored[1], pairs.attribute(stored[1].removeprefix(_COLUMN)))
     if stored is not None:
         return _Scores(stored[1], stored[0])
     if clip is None:

@@ -21,6 +21,8 @@ from .samples import SampleRows, TrainingSet, caption_hash
 
 _AT_ONCE = 8192
 _HEX = "S64"
+# Cosines stay within 1, and logits and percentages within hundreds.
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class Pairs:
     def attribute(self, name: str) -> np.ndarray:
         """An attribute of the samples as numbers, [n] float64.
 
-        Raises: DataError where it is missing, or no finite number.
+        Raises: DataError where it is missing, no finite number, or beyond anything that a similarity can be.
         """
         values = np.empty(len(self))
         wrong: list[str] = []
@@ -88,6 +90,14 @@ class Pairs:
                 f"the column {printable(name)!r} holds no number for {len(wrong)} of {len(self)} captioned "
                 f"pictures of {self.of.root}, the first is {printable(wrong[0])!r}: name another column, or "
                 "let a CLIP compare them with --vision."
+            )
+        largest = int(np.abs(values).argmax())
+        if abs(values[largest]) > _LARGEST:
+            key = self.rows[largest].id
+            raise DataError(
+                f"the column {printable(name)!r} holds {values[largest]:g} for {printable(key)!r} in "
+                f"{self.of.root}, which is no similarity (beyond {_LARGEST:g}): name another column, or "
+                "correct the source and prepare the set again."
             )
         return values
 

@@ -120,9 +120,8 @@ def read_rows(root: Path, base: Path) -> SampleRows:
         captions["caption"],
         pa.scalar(None, pa.string()),
     )
-    verdicts = _beside(
-        table, root / "similarities.parquet", tables.SIMILARITIES, ["sha256", "caption_sha256", "kept"]
-    )
+    columns = ["sha256", "caption_sha256", "emotion", "kept"]
+    verdicts = _beside(table, root / "similarities.parquet", tables.SIMILARITIES, columns)
     kept = _kept(table, caption, verdicts)
     for name in ("emotion", "split", "scene"):
         at = table.column_names.index(name)
@@ -163,8 +162,10 @@ def _beside(samples: pa.Table, path: Path, schema: pa.Schema, columns: list[str]
 
 
 def _kept(samples: pa.Table, caption: Any, verdicts: pa.Table) -> np.ndarray:
-    """[n] bool: False where the filter dropped this very picture with this very caption."""
+    """[n] bool: False where the filter dropped this very picture with this very caption and label."""
     dropped = pc.and_(pc.equal(verdicts["kept"], False), pc.equal(verdicts["sha256"], samples["sha256"]))
+    # It was compared with pictures of its emotion: of a corrected label that says nothing.
+    dropped = pc.and_(dropped, pc.equal(verdicts["emotion"], samples["emotion"]))
     dropped = pc.fill_null(pc.and_(dropped, pc.is_valid(caption)), False)
     kept = np.ones(len(samples), dtype=bool)
     for row in np.flatnonzero(dropped.to_numpy(zero_copy_only=False)).tolist():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,40 @@ def test_a_column_is_used_as_it_is(table_with_scores):
     assert {row["encoder"] for row in opened.similarity_rows()} == {"column score"} == {report.encoder}
     assert report.emotions["awe"].lowest_kept == 7.0
     assert filter_set(opened, 0.2).dropped == 1  # without naming it again
+
+
+def test_a_column_that_changed_is_read_anew_without_naming_it(table_with_scores):
+    filter_set(table_with_scores({"a": 1, "b": 2, "c": 3, "d": 4}), 0.25, column="score")
+    opened = table_with_scores({"a": 4, "b": 3, "c": 2, "d": 1})
+    report = filter_set(opened, 0.25)
+    assert (dropped(opened), report.encoder) == (["d"], "column score")
+    assert [row["similarity"] for row in opened.similarity_rows()] == [4, 3, 2, 1]
+
+
+def test_a_verdict_does_not_outlive_a_corrected_label(captioned_table, tmp_path, clip):
+    prepare(captioned_table, tmp_path / "set")
+    opened = TrainingSet.open(tmp_path / "set")
+    filter_set(opened, 0.3, clip)
+    before = dropped(opened)
+    victim = before[0]
+    other = {"awe": "fear", "fear": "awe"}[next(s.emotion for s in opened.samples() if s.id == victim)]
+    name = next(s.image.relative_to(tmp_path).as_posix() for s in opened.samples() if s.id == victim)
+    lines = captioned_table.read_text(encoding="utf-8").splitlines()
+    changed = [
+        re.sub(",(awe|fear),", f",{other},", line) if line.startswith(name) else line for line in lines
+    ]
+    assert sum(a != b for a, b in zip(lines, changed, strict=True)) == 1
+    captioned_table.write_text("\n".join(changed), encoding="utf-8")
+    prepare(captioned_table, tmp_path / "set")
+    assert dropped(TrainingSet.open(tmp_path / "set")) == [key for key in before if key != victim]
+
+
+@pytest.mark.parametrize("huge", ["1e308", "-1e308", "1e16"])
+def test_a_column_of_what_can_be_no_similarity_is_refused(table_with_scores, huge):
+    opened = table_with_scores({"a": 1, "b": huge, "c": 0})
+    with pytest.raises(DataError, match=r"'score' holds \S+ for 'b' in .* which is no similarity"):
+        filter_set(opened, 0.4, column="score")
+    assert filter_set(table_with_scores({"a": 100, "b": 1e6, "c": -1e6}), 0.4, column="score").dropped == 1
 
 
 @pytest.mark.parametrize("bad", [None, "high", "nan", "inf"])
