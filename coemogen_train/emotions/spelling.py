@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 # One word each, in the forms that data sets use for it as a label; between words nothing is equated, however
@@ -58,23 +59,26 @@ _WORDS = (
 )
 _FORMS = {form: frozenset(word.split()) for word in _WORDS for form in word.split()}
 
-# In shorter words one letter makes another word: fear, year; awe, owe.
-_MIN_LENGTH = 5
-# And up to here another letter in place of one still does: anger, angel.
-_MIN_LENGTH_REPLACED = 7
+# In shorter words a slip makes another word: tired, tried; excited, exited; anger, angler; neutral, neural.
+_MIN_DOUBLED = 5
+_MIN_SWAPPED = 7
+_MIN_WRONG = 9
 
 
 def plain(name: str) -> str:
-    """A name without case, spaces, underscores and hyphens: the form in which two spellings are compared."""
-    return re.sub(r"[\s_\-]+", "", name).casefold()
+    """A name without case, spaces, underscores and hyphens, its umlauts composed: the form in which two
+    spellings are compared."""
+    # A Mac's folders come decomposed, and folding the case may take apart what was composed.
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return re.sub(r"[\s_\-]+", "", folded)
 
 
 def forgiven(wanted: str, known: Sequence[str]) -> str | None:
     """The one of `known` that `wanted` means in another form or with one slip; both are `plain` spellings.
 
-    A slip is a letter left out, doubled or added, two that changed places, or, in longer words, a wrong one;
-    never the first, so that danger is not anger and unhappy not happy. Where two are meant, or none, the
-    answer is None.
+    A slip is a letter doubled or a double one halved; in longer words also two neighbours that changed
+    places; in still longer ones a letter that is wrong, left out or added. Never the first, so that danger
+    is not anger and unhappy not happy. Where two are meant, or none, the answer is None.
     """
     forms = _FORMS.get(wanted, frozenset())
     meant = [name for name in known if name in forms]
@@ -84,19 +88,20 @@ def forgiven(wanted: str, known: Sequence[str]) -> str | None:
 
 
 def _is_slip(written: str, name: str) -> bool:
-    """Whether `written` is `name` with exactly one slip (a Damerau-Levenshtein distance of 1)."""
-    if min(len(written), len(name)) < _MIN_LENGTH or abs(len(written) - len(name)) > 1:
-        return False
-    if written[0] != name[0] or written == name:
+    """Whether `written` is `name` with exactly one slip that is forgiven in a word of its length."""
+    if abs(len(written) - len(name)) > 1 or written == name or written[:1] != name[:1]:
         return False
     place = next((i for i, (a, b) in enumerate(zip(written, name, strict=False)) if a != b), None)
     if place is None:  # one is the beginning of the other
-        return True
+        place = min(len(written), len(name))
     rest_written, rest_name = written[place:], name[place:]
-    if len(written) > len(name):
-        return rest_written[1:] == rest_name
-    if len(written) < len(name):
-        return rest_written == rest_name[1:]
+    if len(written) != len(name):
+        longer, shorter = sorted((rest_written, rest_name), key=len, reverse=True)
+        if longer[1:] != shorter:
+            return False
+        is_doubled = longer[0] == written[place - 1] and not re.fullmatch(r".(ed|ing)", longer)
+        return len(name) >= (_MIN_DOUBLED if is_doubled else _MIN_WRONG)
     if rest_written[1:] == rest_name[1:]:
-        return len(name) >= _MIN_LENGTH_REPLACED
-    return rest_written[:2] == rest_name[1::-1] and rest_written[2:] == rest_name[2:]
+        return len(name) >= _MIN_WRONG
+    is_swapped = rest_written[:2] == rest_name[1::-1] and rest_written[2:] == rest_name[2:]
+    return is_swapped and len(name) >= _MIN_SWAPPED
