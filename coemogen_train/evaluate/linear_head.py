@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +53,6 @@ def load_linear_head(path: Path, classes: Sequence[str], backbone: str = "CLIP V
 
 def _tensors(path: Path) -> Mapping[str, Any]:
     """The named tensors of a file, without what wrappers put around and before them."""
-    from safetensors import SafetensorError
-
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
@@ -67,7 +64,7 @@ def _tensors(path: Path) -> Mapping[str, Any]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"the emotion head {path} cannot be read: {error.strerror or error}.") from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # on damaged bytes the readers raise anything, from struct.error to TypeError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"{path} holds no tensors that can be read safely ({reason}): save its state_dict() alone, best "
@@ -93,7 +90,17 @@ def _float64(tensors: Mapping[str, Any], name: str, path: Path) -> FloatArray:
     if not isinstance(tensor, torch.Tensor):
         told = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise DataError(f"{path} is no linear head: it holds no {name}, but {told}.")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex() or tensor.is_quantized:
+        raise DataError(
+            f"{path} is no linear head: {name} is not of plain numbers, but {_kind(tensor)}: save a dense "
+            "tensor of real numbers."
+        )
     array = tensor.detach().to(torch.float64).numpy()
     if not np.isfinite(array).all():
         raise DataError(f"{path} is damaged: {name} is not of finite numbers.")
     return np.array(array)
+
+
+def _kind(tensor: Any) -> str:
+    """What a tensor is, in its own terms: sparse, on no device, complex, quantized."""
+    return f"{tensor.dtype}, {tensor.layout}, on {tensor.device}".replace("torch.", "")
