@@ -7,12 +7,17 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-# Rows decoded at a time, and how many such batches are held: threads ask a little out of order.
+# Rows decoded at a time, and how many of these batches are held at least: threads ask a little out of order.
 _BATCH = 16
-_HELD = 8
+_HELD_BATCHES = 3
+# More are held up to here, so that a run of small pictures is not decoded once more when it is copied.
+_HELD_BYTES = 1 << 25
+# A run is gone through up to three times: to check, to label and to copy.
+_STREAMS = 3
 _READERS = 4
 
 
@@ -62,37 +67,91 @@ class _Reader(Protocol):
 
 
 class _ParquetGroup:
-    """The cells of a row group, read onwards; back only as far as the window, or from its beginning."""
+    """The cells of a row group, which can only be read onwards.
+
+    What was read last is held; rows before that are read again by another stream, from the beginning. As a
+    run of pictures is gone through more than once, several streams stay open, each where its last reader
+    was: then none of them ever goes back, however large the row group is.
+    """
 
     def __init__(self, picture: CellPicture):
         self._picture = picture
-        self._window: deque[tuple[int, Any]] = deque(maxlen=_HELD)
-        self._batches: Iterator[Any] | None = None
-        self._next = 0
+        self._held: deque[_Cells] = deque()
+        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        self._begun = 0
 
     def row(self, number: int) -> Any:
-        if self._batches is None or number < (self._window[0][0] if self._window else 0):
-            self._begin()
-        while number >= self._next:
-            assert self._batches is not None  # noqa: S101 - begun above
-            batch = next(self._batches, None)
-            if batch is None:
-                raise ValueError("the file has fewer rows than when it was listed")
-            self._window.append((self._next, _bytes_of(batch.column(0), self._picture.nested)))
-            self._next += len(batch)
-        start, cells = next(held for held in reversed(self._window) if held[0] <= number)
-        return cells[number - start]
+        while (
+            found := next((cells for cells in reversed(self._held) if number in cells.rows), None)
+        ) is None:
+            self._read(number)
+        return found.cells[number - found.rows.start]
 
-    def _begin(self) -> None:
-        import pyarrow.parquet as pq
+    def _read(self, number: int) -> None:
+        """Go one step towards a row, with the stream that is nearest before it."""
+        near = [name for name, stream in self._streams.items() if stream.place <= number]
+        name = max(near, key=lambda name: self._streams[name].place, default=self._begun)
+        if name not in self._streams:
+            self._streams[name] = _Stream(_batches_of(self._picture))
+            self._begun += 1
+        self._streams.move_to_end(name)
+        while len(self._streams) > _STREAMS:
+            self._streams.popitem(last=False)
+        self._hold(self._streams[name].read(self._picture.nested))
 
-        picture = self._picture
-        # A small buffer streams the column; without it all of the row group would be in memory.
-        file = pq.ParquetFile(picture.file, buffer_size=1 << 20)
-        columns = [f"{picture.column}.bytes" if picture.nested else picture.column]
-        self._batches = file.iter_batches(_BATCH, row_groups=[picture.group], columns=columns)
-        self._window.clear()
-        self._next = 0
+    def _hold(self, cells: _Cells) -> None:
+        # Not twice, where another stream has come here, too.
+        self._held = deque(held for held in self._held if held.rows != cells.rows)
+        self._held.append(cells)
+        while len(self._held) > _HELD_BATCHES and sum(held.size for held in self._held) > _HELD_BYTES:
+            self._held.popleft()
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Some cells of bytes, `size` bytes in all. rows: which ones of their row group."""
+
+    rows: range
+    cells: Any
+    size: int
+
+
+class _Stream:
+    """Record batches of one row group, of which the next begins with the row `place`."""
+
+    def __init__(self, batches: Iterator[Any]):
+        self._batches = batches
+        self.place = 0
+
+    def read(self, nested: bool) -> _Cells:
+        batch = next(self._batches, None)
+        if batch is None:
+            raise ValueError("the file has fewer rows than when it was listed")
+        rows = range(self.place, self.place + len(batch))
+        self.place = rows.stop
+        return _Cells(rows, _bytes_of(batch.column(0), nested), batch.nbytes)
+
+
+def _batches_of(picture: CellPicture) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    # A small buffer streams the column; without it all of the row group would be in memory.
+    file = pq.ParquetFile(
+        picture.file,
+        buffer_size=1 << 20,
+        metadata=_metadata(picture.file, picture.size, picture.mtime_ns),
+    )
+    columns = [f"{picture.column}.bytes" if picture.nested else picture.column]
+    batches: Iterator[Any] = file.iter_batches(_BATCH, row_groups=[picture.group], columns=columns)
+    return batches
+
+
+@lru_cache(maxsize=_READERS)
+def _metadata(file: Path, size: int, mtime_ns: int) -> Any:
+    """What stands at the end of a Parquet file; with a row group for every hundred rows it is long."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(file)
 
 
 class _ArrowFile:
