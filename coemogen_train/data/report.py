@@ -54,7 +54,7 @@ NOTE_TEXTS = {
     "empty_caption": "a caption file without text",
     "unreadable_caption": "a caption file that is not UTF-8 text, or may not be read",
     "other_files": "files that are no pictures, left alone",
-    "hidden_files": "hidden files, left alone",
+    "hidden_files": "hidden files, and hidden folders with pictures in them, left alone",
     "unreadable_folders": "folders that the system does not allow listing: what is in them is not counted",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...errors import DataError
@@ -10,6 +11,7 @@ from .artemis import ARTEMIS
 from .emoart import EMOART
 from .emoset import EMOSET
 from .emotion6 import EMOTION6
+from .files import refusal
 from .findingemo import FINDINGEMO
 from .folder import FOLDER, PICTURES
 from .hub import fetch_hub_set
@@ -49,11 +51,11 @@ def detect_source(path: Path, kind: str | None = None) -> Source:
 
     Raises: DataError when nothing is there, `kind` is unknown, or nothing recognises it.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise DataError(
             f"{path} does not exist: give a folder with one subfolder per emotion, or a table of images."
         )
-    if (path / SET_FILE).is_file():
+    if os.path.isfile(path / SET_FILE):
         raise DataError(
             f"{path} is a training set already: give the folder or table that it should be made from."
         )
@@ -62,9 +64,14 @@ def detect_source(path: Path, kind: str | None = None) -> Source:
         if kind not in names:
             raise DataError(f"there is no source format {kind!r}: choose one of {', '.join(names)}.")
         return names[kind]
-    for source in SOURCES:
-        if source.detects(path):
-            return source
+    try:
+        if os.path.isdir(path):
+            os.scandir(path).close()
+        for source in SOURCES:
+            if source.detects(path):
+                return source
+    except OSError as error:
+        raise refusal(path, error) from None
     raise DataError(
         f"{path} is neither a folder of pictures nor a table or archive that can be read "
         "(.csv, .tsv, .jsonl, .json, .parquet, .tar)."

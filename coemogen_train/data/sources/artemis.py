@@ -6,16 +6,19 @@ as well; its caption the first utterance of those who felt so.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from .files import files_in, readable
 from .grouping import grouped
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
 from .rows import csv_header, read_csv
+from .walk import then_unlisted
 
 _COLUMNS = ("art_style", "painting", "emotion", "utterance")
 
@@ -30,6 +33,7 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per painting in the order of their first rows, and one per row that cannot be read.
 
@@ -38,6 +42,15 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     table = _table(source)
     if table is None:
         raise DataError(f"{source} is no CSV of ArtEmis: it needs the columns {', '.join(_COLUMNS)}.")
+    listed = _listed(table)
+    if source == table:  # it alone was meant: its folder may hold anything
+        yield from listed
+    else:
+        yield from then_unlisted(listed, source, source, context, [table])
+
+
+def _listed(table: Path) -> Iterator[Record]:
+    """Yield what the list itself says."""
     places = Places(table.parent)
     for key, votes in grouped(_votes(table)):
         style, _, painting = key.partition("\n")
@@ -88,7 +101,7 @@ def _record(style: str, painting: str, votes: Sequence[Sequence[str]], places: P
 
 
 def _table(path: Path) -> Path | None:
-    tables = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    tables = files_in(path, (".csv",)) if os.path.isdir(path) else [path]
     return next((t for t in tables if t.suffix.lower() == ".csv" and set(_COLUMNS) <= csv_header(t)), None)
 
 

@@ -6,15 +6,18 @@ The label and the rest stand nested in a description; paths have backslashes. Th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from .files import files_in, readable
 from .json_stream import iterate_json
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
+from .walk import then_unlisted
 
 # Long texts tell of the whole work; an attribute is a word or a phrase.
 _MAX_ATTRIBUTE = 200
@@ -25,6 +28,7 @@ _ATTRIBUTES = {
     "emotional_impact": "emotional_impact",
     "description": "description",
 }
+_PACKED = (".tar.gz",)
 _VISUAL = ("brushstroke", "color", "composition", "light_and_shadow", "line_quality")
 
 
@@ -35,7 +39,7 @@ def detects(path: Path) -> bool:
         return False
     try:
         first = next(islice(iterate_json(table), 1), None)
-    except (OSError, ValueError):
+    except ValueError:
         return False
     return isinstance(first, dict) and {"image_path", "description"} <= set(first)
 
@@ -45,11 +49,21 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per annotated work, in the file's order; the file is read as a stream."""
     table = _annotation(source)
     if table is None:
         raise DataError(f"{source} has no Annotation.json: give the folder of EmoArt that has one.")
+    listed = _listed(table)
+    if source == table:  # it alone was meant: its folder may hold anything
+        yield from listed
+    else:
+        yield from then_unlisted(listed, source, source, context, [table])
+
+
+def _listed(table: Path) -> Iterator[Record]:
+    """Yield what the list itself says."""
     places = Places(table.parent)
     packed = _Archives(table.parent)
     number = 0
@@ -57,7 +71,7 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
         for number, value in enumerate(iterate_json(table), start=1):
             yield _record(f"{table.name}, record {number}", value, places, packed)
     except ValueError as error:
-        told = f"the file breaks off here ({clean_text(str(error))[:200]})"
+        told = f"the file breaks off here, and the rest is not counted ({clean_text(str(error))[:200]})"
         yield Record(f"{table.name}, record {number + 1}", None, problem=("bad_row", told))
 
 
@@ -65,7 +79,8 @@ class _Archives:
     """The archives that are not unpacked, by style: there are some fifty."""
 
     def __init__(self, folder: Path):
-        found = [*folder.glob("*.tar.gz"), *folder.glob("[Ii]mages/*.tar.gz")]
+        places = (folder, folder / "Images", folder / "images")
+        found = [path for place in places for path in files_in(place, _PACKED)]
         self._by_style = {path.name.removesuffix(".tar.gz"): path.name for path in sorted(found)}
 
     def of(self, *names: str) -> str | None:
@@ -85,7 +100,7 @@ def _record(where: str, value: Any, places: Places, packed: _Archives) -> Record
     if not inside:
         return Record(written, path, problem=OUTSIDE)
     style = folders[-2] if len(folders) > 1 else ""
-    archive = None if path.exists() else packed.of(style)
+    archive = None if os.path.exists(path) else packed.of(style)
     if archive is not None:
         return Record(written, path, problem=("packed", f"it is still in {archive}"))
     sections = _sections(value.get("description"))
@@ -122,10 +137,10 @@ def _short(value: Any) -> str:
 
 
 def _annotation(path: Path) -> Path | None:
-    if path.is_dir():
+    if os.path.isdir(path):
         names = ("Annotation.json", "annotation.json")
-        return next((path / name for name in names if (path / name).is_file()), None)
-    return path if path.suffix.lower() == ".json" and path.is_file() else None
+        return next((path / name for name in names if os.path.isfile(path / name)), None)
+    return path if path.suffix.lower() == ".json" and os.path.isfile(path) else None
 
 
 EMOART = Source(name="emoart", detects=detects, root=root, records=records, taxonomy="emoart")

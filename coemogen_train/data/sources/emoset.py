@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ..splits import split_named
+from .files import files_in, readable
 from .folder import labels_of
 from .json_stream import iterate_json
 from .places import OUTSIDE, Places, read_small
 from .record import Record, Source, SourceContext, clean_text
-from .walk import CAPTION_SUFFIXES, Listed, captioned, pictures_below, unlisted_below
+from .walk import CAPTION_SUFFIXES, captioned, pictures_below, then_unlisted
 
 _IMAGES, _ANNOTATIONS = "image", "annotation"
 _SPLITS = ("train", "val", "test")
@@ -30,25 +31,25 @@ _NUMBERS = ("brightness", "colorfulness")
 
 def detects(path: Path) -> bool:
     """A folder with image/, and a list of a split, annotation/ or info.json beside it."""
-    if not (path / _IMAGES).is_dir():
+    if not os.path.isdir(path / _IMAGES):
         return False
-    return bool(_lists(path)) or (path / _ANNOTATIONS).is_dir() or (path / "info.json").is_file()
+    return bool(_lists(path)) or os.path.isdir(path / _ANNOTATIONS) or os.path.isfile(path / "info.json")
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield the rows of the lists, train before val before test, then the pictures that none of them has."""
     lists = _lists(source)
     if not lists:
         yield from _without_lists(source, context)
         return
-    places, listed = Places(source), Listed()
-    for table, split in lists:
-        for number, row in _rows(table):
-            record = _record(f"{table.name}, row {number}", row, split, places)
-            if isinstance(record.image, Path):
-                listed.add(record.image)
-            yield record
-    yield from unlisted_below(source / _IMAGES, source, listed, context)
+    places = Places(source)
+    listed = (
+        _record(f"{table.name}, row {number}", row, split, places)
+        for table, split in lists
+        for number, row in _rows(table)
+    )
+    yield from then_unlisted(listed, source / _IMAGES, source, context)
 
 
 def complete(record: Record) -> Record:
@@ -62,7 +63,7 @@ def complete(record: Record) -> Record:
         if path.suffix not in CAPTION_SUFFIXES:
             record = _completed(record, path)
         elif record.caption is None and os.path.lexists(path):
-            record = _noted(record, "unreadable_caption") if path.is_symlink() else captioned(record, path)
+            record = _noted(record, "unreadable_caption") if os.path.islink(path) else captioned(record, path)
     return record
 
 
@@ -101,7 +102,7 @@ def _annotated(record: Record, found: dict[str, Any]) -> Record:
 
 def _lists(source: Path) -> list[tuple[Path, str]]:
     """The lists of the splits, in the order of _SPLITS: validation.json counts as val.json."""
-    found = [(str(split), path) for path in source.glob("*.json") if (split := split_named(path.stem))]
+    found = [(str(split), path) for path in files_in(source, (".json",)) if (split := split_named(path.stem))]
     found.sort(key=lambda pair: (_SPLITS.index(pair[0]), pair[1].name))
     return [(path, split) for split, path in found]
 
@@ -118,7 +119,7 @@ def _rows(table: Path) -> Iterator[tuple[int, Any]]:
 
 def _record(where: str, row: Any, split: str, places: Places) -> Record:
     if isinstance(row, Exception):
-        told = f"the list breaks off here ({clean_text(str(row))[:200]})"
+        told = f"the list breaks off here, and the rest is not counted ({clean_text(str(row))[:200]})"
         return Record(where, None, problem=("bad_row", told))
     if not isinstance(row, list) or len(row) not in (3, 4):
         return Record(where, None, problem=("bad_row", "it has not three or four fields"))

@@ -6,14 +6,17 @@ The emotion is the one with strictly the highest probability.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...emotions import EKMAN
 from ...errors import DataError
+from .files import readable
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
+from .walk import then_unlisted
 
 _FILE = "ground_truth.txt"
 _NUMBERS = ("valence", "arousal", *EKMAN.names)
@@ -34,11 +37,21 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per line; a header names the columns, else they are in the documented order."""
     table = _table(source)
     if table is None:
         raise DataError(f"{source} has no {_FILE}: give the folder of Emotion6 that has one.")
+    listed = _listed(table)
+    if source == table:  # it alone was meant: its folder may hold anything
+        yield from listed
+    else:
+        yield from then_unlisted(listed, source, source, context, [table])
+
+
+def _listed(table: Path) -> Iterator[Record]:
+    """Yield what the list itself says."""
     places = Places(table.parent)
     order = _NUMBERS
     with table.open("rb") as stream:
@@ -89,8 +102,8 @@ def _record(where: str, fields: list[str], order: tuple[str, ...], places: Place
 
 
 def _table(path: Path) -> Path | None:
-    table = path / _FILE if path.is_dir() else path
-    return table if table.name == _FILE and table.is_file() else None
+    table = path / _FILE if os.path.isdir(path) else path
+    return table if table.name == _FILE and os.path.isfile(table) else None
 
 
 EMOTION6 = Source(name="emotion6", detects=detects, root=root, records=records, taxonomy="ekman")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...errors import DataError
+from .files import files_in, readable
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
 from .rows import csv_header, read_csv
+from .walk import then_unlisted
 
 _COLUMNS = frozenset({"image_path", "reject", "valence", "arousal", "emotion"})
 _ATTRIBUTES = ("valence", "arousal", "age", "tag", "dec_factors", "ambiguity", "user")
@@ -24,11 +27,21 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per row; rows whose `reject` is not Keep are problems, as their annotators wanted."""
     table = _table(source)
     if table is None:
         raise DataError(f"{source} holds no annotations of FindingEmo (.ann): give the folder that has them.")
+    listed = _listed(table)
+    if source == table:  # it alone was meant: its folder may hold anything
+        yield from listed
+    else:
+        yield from then_unlisted(listed, source, source, context, [table])
+
+
+def _listed(table: Path) -> Iterator[Record]:
+    """Yield what the list itself says."""
     places = Places(table.parent)
     for number, cells in read_csv(table, None):
         where = f"{table.name}, row {number}"
@@ -53,7 +66,7 @@ def _record(where: str, cells: Mapping[str, str], places: Places) -> Record:
 
 
 def _table(path: Path) -> Path | None:
-    tables = sorted(path.glob("*.ann")) + sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    tables = files_in(path, (".ann",)) + files_in(path, (".csv",)) if os.path.isdir(path) else [path]
     named = (table for table in tables if table.suffix.lower() in (".ann", ".csv"))
     return next((table for table in named if csv_header(table) >= _COLUMNS), None)
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from ...emotions import Taxonomy
 from ..splits import split_named
+from .files import readable
 from .record import Record, Source, SourceContext
 from .walk import pictures_below, with_caption
 
 _REPEATS = re.compile(r"\d+_(?=.)")
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield every picture below `source`, folders and files in the order of their names.
 
@@ -32,6 +34,7 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
         yield replace(record, emotion=emotion, split=split)
 
 
+@readable
 def unlabelled(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield every picture below `source` without an emotion, its split as the first folder says."""
     for record in pictures_below(source, source, context):

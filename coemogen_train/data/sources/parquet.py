@@ -7,6 +7,7 @@ Arrow files instead. The label is text, or a number whose name the file's own sc
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import Any
 
 from ...errors import DataError
 from ..splits import split_named
+from .arrow_cells import rows_of_batch, simple_columns, told
 from .arrow_pictures import CellPicture, record_batches
 from .columns import columns_of, fields_of
+from .files import files_in, readable
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext
 
@@ -26,13 +29,20 @@ _WORDS = re.compile(r"[^a-z0-9]+")
 
 
 def detects(path: Path) -> bool:
-    """A Parquet or Arrow file with pictures in its cells, or a folder of them in the hub's layouts."""
+    """A Parquet or Arrow file with pictures in its cells, or a folder of them in the hub's layouts.
+
+    A damaged file counts where the hub's layout says what it was: then it is told that it is damaged.
+    """
+    return any(_has_pictures(file, path) for file in _files(path))
+
+
+def _has_pictures(file: Path, path: Path) -> bool:
     try:
-        layouts = map(_layout, _files(path))
-        # Paths in Parquet are an ordinary table.
-        return any(layout is not None and layout.in_bytes for layout in layouts)
+        layout = _layout(file)
     except DataError:
-        return False
+        return file != path and split_of(file.relative_to(path)) is not None
+    # Paths in Parquet are an ordinary table.
+    return layout is not None and layout.in_bytes
 
 
 def root(source: Path) -> Path:
@@ -40,6 +50,7 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per row, file by file in the order of their names; pictures stay unread.
 
@@ -59,9 +70,13 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
         columns = columns_of(layout.others)
         columns.pop("image", None)  # such as file_name beside the picture itself
         for place, (group, row, cells) in enumerate(_rows(file, layout)):
+            name = f"{shown}/{place}"
+            if isinstance(cells, str):
+                yield Record(name, None, problem=("bad_row", cells))
+                continue
             fields = fields_of(_named(cells, layout), columns)
             fields["split"] = fields["split"] or split
-            yield _record(f"{shown}/{place}", file, layout, (group, row), cells, fields, places)
+            yield _record(name, file, layout, (group, row), cells, fields, places)
 
 
 @dataclass(frozen=True)
@@ -117,16 +132,16 @@ def _layout(file: Path) -> _Layout | None:
     import pyarrow as pa
 
     schema = _schema(file)
+    usable = simple_columns(file, schema)
     features = _features(schema.metadata or {})
 
     def kind(name: str) -> tuple[bool, bool] | None:
         """(in bytes, nested) when the column may be one of pictures."""
         column = schema.field(name).type
-        if pa.types.is_struct(column) and column.get_field_index("bytes") >= 0:
-            return True, True
-        if pa.types.is_binary(column) or pa.types.is_large_binary(column):
-            return True, False
-        return None
+        nested = pa.types.is_struct(column) and column.get_field_index("bytes") >= 0
+        inner = column.field("bytes").type if nested else column
+        is_bytes = pa.types.is_binary(inner) or pa.types.is_large_binary(inner)
+        return (True, nested) if is_bytes else None
 
     named = columns_of(schema.names).get("image")
     candidates = [named] if named is not None else []
@@ -134,11 +149,11 @@ def _layout(file: Path) -> _Layout | None:
     candidates += [name for name in schema.names if kind(name) == (True, True)]
     image = next((name for name in candidates if kind(name) is not None), None)
     in_bytes, nested = (kind(image) if image is not None else None) or (False, False)
-    if image is None and named is not None and pa.types.is_string(schema.field(named).type):
-        image = named
+    if image is None and named in usable:
+        image = named  # of paths
     if image is None:
         return None
-    simple = tuple(name for name in schema.names if name != image and kind(name) is None)
+    simple = tuple(name for name in usable if name != image)
     labels = {
         name: tuple(str(label) for label in features[name]["names"])
         for name in simple
@@ -162,8 +177,7 @@ def _schema(file: Path) -> Any:
                 source.seek(0)
                 return pa.ipc.open_stream(source).schema
     except (pa.ArrowException, OSError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{file} cannot be read ({told}): fetch or copy it again.") from None
+        raise DataError(f"{file} cannot be read ({told(error)}): fetch or copy it again.") from None
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -179,8 +193,11 @@ def _is(feature: Any, kind: str) -> bool:
     return isinstance(feature, dict) and feature.get("_type") == kind
 
 
-def _rows(file: Path, layout: _Layout) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
-    """Yield (row group, row in it, cells) without the pictures' bytes. Raises: DataError."""
+def _rows(file: Path, layout: _Layout) -> Iterator[tuple[int, int, Mapping[str, Any] | str]]:
+    """Yield (row group, row in it, cells or what is wrong with them) without the pictures' bytes.
+
+    Raises: DataError.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -190,7 +207,7 @@ def _rows(file: Path, layout: _Layout) -> Iterator[tuple[int, int, Mapping[str, 
             row = 0
             for batch in record_batches(file):
                 for start in range(0, len(batch), _BATCH):
-                    for cells in batch.select(columns).slice(start, _BATCH).to_pylist():
+                    for cells in rows_of_batch(batch.select(columns).slice(start, _BATCH)):
                         yield 0, row, cells
                         row += 1
             return
@@ -202,27 +219,21 @@ def _rows(file: Path, layout: _Layout) -> Iterator[tuple[int, int, Mapping[str, 
                         yield group, row, {}
                     continue
                 for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=columns):
-                    for cells in batch.to_pylist():
+                    for cells in rows_of_batch(batch):
                         yield group, row, cells
                         row += 1
     except (pa.ArrowException, OSError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{file} cannot be read to its end ({told}): fetch or copy it again.") from None
+        raise DataError(
+            f"{file} cannot be read to its end ({told(error)}): fetch or copy it again."
+        ) from None
 
 
 def _files(path: Path) -> list[Path]:
     """The files that may hold pictures: `path`, or those in it and two folders deep, by name."""
-    if path.is_file():
+    if os.path.isfile(path):
         return [path] if path.suffix.lower() in _SUFFIXES else []
-    found = [
-        file
-        for folders in ("", "*/", "*/*/")
-        for suffix in _SUFFIXES
-        for file in path.glob(f"{folders}*{suffix}")
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
     # The files of a script's cache stand beside those that are the data set.
-    return sorted(file for file in found if file.is_file() and not file.name.startswith("cache-"))
+    return [file for file in files_in(path, _SUFFIXES, depth=2) if not file.name.startswith("cache-")]
 
 
 def _of_the_set(file: Path, source: Path, out: Path) -> bool:

@@ -24,7 +24,7 @@ class Places:
         self.source = source
         tops = [source]
         with suppress(OSError):  # not to be listed: then nothing in it is found either
-            tops += [path for path in source.iterdir() if path.is_symlink() and path.is_dir()]
+            tops += [path for path in source.iterdir() if path.is_symlink() and os.path.isdir(path)]
         self._tops = tuple(top.resolve() for top in tops)
         self._source = str(source)
         self._is_inside = lru_cache(maxsize=1024)(self._is_inside_uncached)

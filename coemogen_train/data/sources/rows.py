@@ -6,13 +6,15 @@ import csv
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from .arrow_cells import rows_of_batch, simple_columns, told
 from .json_stream import iterate_json
+from .quoting import QuotedRows
 from .record import clean_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".json")
@@ -55,7 +57,9 @@ def read_rows(table: Path, check_header: HeaderCheck = any_header) -> Iterator[R
 def read_csv(table: Path, delimiter: str | None, check_header: HeaderCheck = any_header) -> Iterator[Row]:
     """Yield the rows of a CSV file; without `delimiter` it is "," or ";", whichever the header has more of.
 
-    Raises: DataError when it is not UTF-8, or breaks off inside a quoted cell.
+    Where a quote that is never closed ate further rows up to the next quote, each of them is a row that
+    cannot be read.
+    Raises: DataError when it is not UTF-8, may not be read, or breaks off inside a quoted cell.
     """
     csv.field_size_limit(min(_CELL_LIMIT, sys.maxsize))
     try:
@@ -64,24 +68,40 @@ def read_csv(table: Path, delimiter: str | None, check_header: HeaderCheck = any
         with table.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)
-            rows = csv.reader(stream, delimiter=delimiter or _delimiter(first))
-            header = next(rows, [])
-            check_header(header)
-            number = 0
-            for cells in rows:
-                if not any(cells):
-                    continue
-                number += 1
-                if len(cells) != len(header):
-                    yield number, f"it has {len(cells)} cells where the header has {len(header)}"
-                else:
-                    yield number, dict(zip(header, cells, strict=True))
+            yield from _csv_rows(table, stream, delimiter or _delimiter(first), check_header)
     except UnicodeDecodeError:
         raise DataError(f"{table} is not UTF-8: save the table as UTF-8.") from None
     except csv.Error as error:
         raise DataError(
             f"{table} breaks off as CSV ({error}): look for a quote that is never closed."
         ) from None
+
+
+def _csv_rows(table: Path, stream: Iterable[str], delimiter: str, check_header: HeaderCheck) -> Iterator[Row]:
+    rows = QuotedRows(stream, delimiter)
+    header, swallowed = next(rows, ([], []))
+    if rows.broke_off or swallowed:
+        raise DataError(f"{table} has a quote in its header that is never closed: close or remove it.")
+    check_header(header)
+    number = 0
+    for cells, swallowed in rows:
+        if not any(cells):
+            continue
+        number += 1
+        if rows.broke_off:
+            raise DataError(
+                f"{table} has a quote in row {number} that is never closed, and what follows cannot be told "
+                "apart: close or remove it."
+            )
+        if swallowed:
+            begun = number
+            yield number, f"a quote in it is never closed, so that it goes on for {len(swallowed)} lines"
+            for number in range(begun + 1, begun + 1 + len(swallowed)):
+                yield number, f"it stands inside a quote that is opened in row {begun} and never closed"
+        elif len(cells) != len(header):
+            yield number, f"it has {len(cells)} cells where the header has {len(header)}"
+        else:
+            yield number, dict(zip(header, cells, strict=True))
 
 
 def csv_header(table: Path) -> frozenset[str]:
@@ -127,15 +147,17 @@ def _read_json_lines(table: Path) -> Iterator[Row]:
 
 def _read_json_list(table: Path) -> Iterator[Row]:
     values = iterate_json(table)
+    # Not None: null is an item as well.
+    end = object()
     for number in itertools.count(1):
         try:
-            value = next(values, None)
+            value = next(values, end)
         except ValueError as error:
             if number == 1:
                 raise DataError(f"{table} is not a JSON list of objects ({error}).") from None
-            yield number, f"the file breaks off here ({error})"
+            yield number, f"the file breaks off here, and the rest is not counted ({error})"
             return
-        if value is None:
+        if value is end:
             return
         yield number, value if isinstance(value, dict) else "it is not a JSON object"
 
@@ -144,13 +166,11 @@ def _read_parquet(table: Path, check_header: HeaderCheck) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
     try:
         with pq.ParquetFile(table) as file:
             check_header(file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield number, cells
+            columns = simple_columns(table, file.schema_arrow)
+            batches = file.iter_batches(batch_size=_BATCH, columns=columns)
+            yield from enumerate((row for batch in batches for row in rows_of_batch(batch)), start=1)
     except pa.ArrowException as error:
-        raise DataError(f"{table} is not a Parquet table ({str(error).splitlines()[0]}).") from None
+        raise DataError(f"{table} is not a Parquet table ({told(error)}).") from None

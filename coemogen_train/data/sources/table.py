@@ -17,11 +17,12 @@ from typing import Any
 from ...errors import DataError
 from ..splits import split_named
 from .columns import NAMES, columns_of, fields_of
+from .files import readable
 from .folder import labels_of
 from .places import spellings
 from .record import Record, Source, SourceContext
 from .rows import SUFFIXES, read_rows, text_of
-from .walk import Listed, unlisted_below
+from .walk import then_unlisted
 
 # Not .json: galleries and cameras write a metadata.json that is no table.
 _IN_FOLDERS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
@@ -30,7 +31,7 @@ _IN_FOLDERS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
 def detects(path: Path) -> bool:
     """A file with one of SUFFIXES, or a folder with such a table called metadata or samples, or one per
     split."""
-    return path.suffix.lower() in SUFFIXES if path.is_file() else bool(_tables_in(path))
+    return path.suffix.lower() in SUFFIXES if os.path.isfile(path) else bool(_tables_in(path))
 
 
 def root(source: Path) -> Path:
@@ -38,6 +39,7 @@ def root(source: Path) -> Path:
     return source.parent if source.is_file() else source
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per row, in the tables' order; of a folder then the pictures that no row names.
 
@@ -50,13 +52,8 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     tables = _tables_in(source)
     if not tables:
         raise DataError(f"{source} holds no table called metadata or samples ({', '.join(_IN_FOLDERS)}).")
-    listed = Listed()
-    for table, split in tables:
-        for record in _Table(table, source, split, context).records():
-            if isinstance(record.image, Path):
-                listed.add(record.image)
-            yield record
-    yield from unlisted_below(source, source, listed, context)
+    listed = (record for table, split in tables for record in _Table(table, source, split, context).records())
+    yield from then_unlisted(listed, source, source, context, [table for table, _ in tables])
 
 
 class _Table:
@@ -129,18 +126,16 @@ def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:
     if whole is not None:
         return [(whole, None)]
     found: list[tuple[Path, str | None]] = []
-    if folder.is_dir():
-        for inner in sorted(path for path in folder.iterdir() if split_named(path.name) and path.is_dir()):
-            table = _table_in(inner)
-            if table is not None:
-                found.append((table, inner.name))
+    for inner in sorted(folder.iterdir()) if os.path.isdir(folder) else ():
+        if split_named(inner.name) and (table := _table_in(inner)) is not None:
+            found.append((table, inner.name))
     return found
 
 
 def _table_in(folder: Path) -> Path | None:
     for stem in ("metadata", "samples"):
         for suffix in _IN_FOLDERS:
-            if (folder / f"{stem}{suffix}").is_file():
+            if os.path.isfile(folder / f"{stem}{suffix}"):
                 return folder / f"{stem}{suffix}"
     return None
 

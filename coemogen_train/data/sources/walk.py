@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,23 +22,26 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 _MAX_CAPTION_BYTES = 1 << 20
 
 
-def pictures_below(folder: Path, source: Path, context: SourceContext) -> Iterator[Record]:
+def pictures_below(
+    folder: Path, source: Path, context: SourceContext, lists: Collection[Path] = ()
+) -> Iterator[Record]:
     """Yield a record, without emotion, of everything below `folder` that is or should be a picture.
 
     Names are relative to `source`. A link that leads out of `source` is a problem: what it shows may change
-    or not be meant. Other files are counted; the set itself is left out.
+    or not be meant. Other files are counted, but for the source's own `lists`; the
+    set itself is left out.
     """
     top = source.resolve()
-    for path, name, caption in _walk(folder, source, context):
+    for path, name, caption in _walk(folder, source, context, lists):
         is_link = os.path.islink(path)
         if is_link and not _below(path, top):
             yield Record(name, path, problem=("outside", "it is a link to another place"))
-        elif is_link and path.is_dir():
+        elif is_link and os.path.isdir(path):
             # Their pictures are met, if at all, where they really are.
             yield Record(name, path, problem=("not_a_file", "it is a link to a folder"))
         elif caption is None:
             yield Record(name, path)
-        elif caption.is_symlink() and not _below(caption, top):
+        elif os.path.islink(caption) and not _below(caption, top):
             yield Record(name, path, notes=("unreadable_caption",))
         else:
             yield Record(name, path, beside=(caption,))
@@ -61,23 +65,27 @@ def captioned(record: Record, file: Path) -> Record:
     return replace(record, caption=text)
 
 
-def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[Path, str, Path | None]]:
+def _walk(
+    folder: Path, source: Path, context: SourceContext, lists: Collection[Path]
+) -> Iterator[tuple[Path, str, Path | None]]:
     """Yield what may be pictures, with their names and caption files, and count the other files."""
     out = context.out.resolve()
+    known = {(str(path.parent), path.name) for path in lists}
 
     def unreadable(error: OSError) -> None:
         context.tally.note("unreadable_folders", str(error.filename))
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(parent)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name not in linked and (here / name).resolve() != out
-        )
+        files = [name for name in files if (parent, name) not in known]
+        linked = [name for name in folders if os.path.islink(here / name)]
         below = here.relative_to(source).as_posix()
         prefix = "" if below == "." else f"{below}/"
+        own = sorted(name for name in folders if name not in linked and (here / name).resolve() != out)
+        folders[:] = [name for name in own if not name.startswith(".")]
+        for name in own:
+            if name.startswith(".") and _has_pictures(here / name):
+                context.tally.note("hidden_files", f"{prefix}{name}/")
         captions = {name for name in files if name.endswith(CAPTION_SUFFIXES) and not name.startswith(".")}
         for name in sorted(files + linked):
             path = here / name
@@ -89,6 +97,10 @@ def _walk(folder: Path, source: Path, context: SourceContext) -> Iterator[tuple[
             elif name not in captions:
                 context.tally.note("other_files", shown)
         _count_stray(captions, files, prefix, context)
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(is_picture_name(Path(name)) for _, _, files in os.walk(folder) for name in files)
 
 
 def _caption_of(picture: Path, captions: set[str]) -> Path | None:
@@ -139,13 +151,27 @@ class Listed:
 
 
 def _mark(path: Path) -> int:
-    name = os.path.normcase(os.path.normpath(path)).encode("utf-8", "surrogatepass")
+    # On a Mac a list and a folder may compose the umlauts of one name differently.
+    composed = unicodedata.normalize("NFC", os.path.normcase(os.path.normpath(path)))
+    name = composed.encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
 
 
-def unlisted_below(folder: Path, source: Path, listed: Listed, context: SourceContext) -> Iterator[Record]:
-    """Yield a problem for every picture below `folder` that is not `listed`, so that none is lost unsaid."""
-    for record in pictures_below(folder, source, context):
+def then_unlisted(
+    records: Iterable[Record],
+    folder: Path,
+    source: Path,
+    context: SourceContext,
+    lists: Collection[Path] = (),
+) -> Iterator[Record]:
+    """Yield the records of a source's `lists`, then a problem for every picture below `folder` that none of
+    them names, so that none is lost unsaid."""
+    listed = Listed()
+    for record in records:
+        if isinstance(record.image, Path):
+            listed.add(record.image)
+        yield record
+    for record in pictures_below(folder, source, context, lists):
         if isinstance(record.image, Path) and record.image not in listed:
             told = record.problem or ("unlisted", "no list of the source names it")
             yield replace(record, problem=told, beside=(), notes=())

@@ -7,6 +7,7 @@ in the archive, and their names are names only.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from ...errors import DataError
 from ..formats import is_picture_name
 from ..splits import split_named
 from .columns import columns_of, fields_of
+from .files import files_in, readable
 from .grouping import grouped
 from .parquet import split_of
 from .record import Record, Source, SourceContext, clean_text
@@ -70,9 +72,9 @@ def detects(path: Path) -> bool:
     if path.is_file():
         return _is_tar(path) or path.name.lower().endswith(_PACKED)
     return bool(_shards(path)) and all(
-        folder.name.startswith(".") or split_named(folder.name) or any(map(_is_tar, folder.iterdir()))
+        folder.name.startswith(".") or split_named(folder.name) or files_in(folder, (".tar",))
         for folder in path.iterdir()
-        if folder.is_dir()
+        if os.path.isdir(folder)
     )
 
 
@@ -81,6 +83,7 @@ def root(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
+@readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per sample, archive by archive in the order of their names; emotions come with
     `complete`.
@@ -88,7 +91,9 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     An archive that breaks off ends with a problem. Raises: DataError when one is compressed.
     """
     if source.is_file() and not _is_tar(source):
-        raise DataError(f"{source} is compressed: unpack it to a plain .tar file first.")
+        if source.name.lower().endswith(_PACKED):
+            raise DataError(f"{source} is compressed: unpack it to a plain .tar file first.")
+        raise DataError(f"{source} is no .tar archive: give one, or a folder of them.")
     top = root(source)
     for shard in [source] if source.is_file() else _shards(source):
         with shard.open("rb") as stream:
@@ -183,6 +188,9 @@ def _members(
                     (path.parent / stem).as_posix(),
                     [suffix, member.offset_data, member.size, member.name],
                 )
+    except RecursionError:  # tarfile reads a header that follows a header within it
+        damage.append(f"after byte {end} stand headers of headers without end")
+        return
     except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         damage.append(f"it breaks off after byte {end} ({error})")
         return
@@ -199,8 +207,7 @@ def _is_tar(path: Path) -> bool:
 
 def _shards(folder: Path) -> list[Path]:
     """The archives in a folder and in the folders in it, by name."""
-    found = [path for pattern in ("*.tar", "*/*.tar") for path in folder.glob(pattern)]
-    return sorted(path for path in found if path.is_file())
+    return files_in(folder, (".tar",), depth=1)
 
 
 WEBDATASET = Source(name="webdataset", detects=detects, root=root, records=records, complete=complete)

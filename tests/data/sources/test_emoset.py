@@ -237,3 +237,10 @@ def test_rows_that_name_no_file_are_accounted_for(emoset, tmp_path):
     assert (report.found, report.usable) == (6 + len(odd), 6)
     assert sum(report.problems.values()) == len(odd)
     assert set(report.problems) <= {"missing", "not_a_file", "unreadable", "unusable_name"}
+
+
+def test_a_number_too_long_to_be_read_ends_a_list_and_that_is_told(emoset, read):
+    rows = '[["awe", "image/awe/awe_00000.jpg", ""], ["awe", ' + "1" * 5000 + ', ""], ["awe", "b.jpg", ""]]'
+    (emoset / "train.json").write_text(rows, encoding="utf-8")
+    told = [record.problem[1] for record in read(emoset).records if record.name == "train.json, row 2"]
+    assert len(told) == 1 and "the rest is not counted" in told[0]

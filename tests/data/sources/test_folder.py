@@ -114,3 +114,17 @@ def test_pictures_without_labels_are_read_when_named(photos, draw, read):
     assert {record.emotion for record in found.records} == {None}
     assert len(found.usable) == 6
     assert found.by_name["10.png"].caption == "a pond"
+
+
+def test_hidden_folders_with_pictures_are_told(photos, draw, read):
+    usable = len(read(photos).usable)
+    for folder in (".thumbs/fear", ".git/objects", "awe/.trash"):
+        (photos / folder).mkdir(parents=True)
+    draw(30).save(photos / ".thumbs" / "fear" / "1.png")
+    draw(31).save(photos / "awe" / ".trash" / "2.png")
+    (photos / ".git" / "objects" / "x").write_text("x", encoding="utf-8")
+    found = read(photos)
+    assert len(found.usable) == usable
+    assert found.tally.examples["hidden_files"][-2:] == [".thumbs/", "awe/.trash/"]
+    # A set may lie in a hidden folder of its source, and be prepared again.
+    assert read(photos, out=photos / ".thumbs").tally.examples["hidden_files"][-1:] == ["awe/.trash/"]

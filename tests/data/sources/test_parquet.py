@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coemogen_train.data import TrainingSet, prepare
+from coemogen_train.data.sources import arrow_pictures
 from coemogen_train.data.sources.arrow_pictures import CellPicture
 from coemogen_train.errors import DataError
 
@@ -184,3 +185,41 @@ def test_paths_in_shards_are_files_beside_them_and_an_ordinary_table_when_alone(
 def test_the_set_may_lie_in_its_source(hub):
     for _ in range(2):
         assert prepare(hub, hub / "set").found == 45
+
+
+@pytest.mark.parametrize("suffix", ["-00000-of-00002", "-00001-of-00002"])
+def test_whichever_shard_is_damaged_it_is_the_one_that_is_told(hub, tmp_path, suffix):
+    (hub / "data" / f"train{suffix}.parquet").write_bytes(b"PAR1xx")
+    with pytest.raises(DataError, match=rf"train{suffix}\.parquet cannot be read"):
+        prepare(hub, tmp_path / "set")
+
+
+def test_a_damaged_table_beside_pictures_makes_no_shards_of_them(sorted_folder, read):
+    (sorted_folder / "notes.parquet").write_bytes(b"PAR1xx")
+    assert read(sorted_folder).kind == "folder"
+
+
+@pytest.mark.parametrize("held", [0, 1 << 25])
+@pytest.mark.parametrize("rows", [1000, 4000])
+def test_a_row_group_is_decoded_a_few_times_however_large_it_is(tmp_path, monkeypatch, rows, held):
+    """A run of 256 is gone through three times, a little out of order: checked, labelled, copied."""
+    monkeypatch.setattr(arrow_pictures, "_HELD_BYTES", held)
+    decoded = 0
+
+    def counted(picture, batches_of=arrow_pictures._batches_of):
+        nonlocal decoded
+        for batch in batches_of(picture):
+            decoded += len(batch)
+            yield batch
+
+    monkeypatch.setattr(arrow_pictures, "_batches_of", counted)
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"image": [str(row).encode() for row in range(rows)]}), path)
+    size, mtime_ns = path.stat().st_size, path.stat().st_mtime_ns
+    for start in range(0, rows, 256):
+        run = range(start, min(start + 256, rows))
+        for _ in range(3):
+            for row in sorted(run, key=lambda row: row + 7 * (row % 3)):
+                cell = CellPicture(path, size, mtime_ns, "image", False, 0, row)
+                assert cell.read(99) == str(row).encode()
+    assert decoded <= (3 if held == 0 else 1) * (rows + 64)

@@ -97,14 +97,14 @@ def test_emoart_that_breaks_off_keeps_what_came_before(emoart, read):
     (emoart / "Annotation.json").write_text(text[: len(text) // 3], encoding="utf-8")
     found = read(emoart, "emoart")
     assert found.records[0].name == "Images/Gongbi/001.jpg"
-    assert list(found.problems) == ["bad_row"]
+    assert list(found.problems) == ["bad_row", "unlisted"]
 
 
 @pytest.mark.parametrize("description", [None, "x", [], {"third_section": []}, {"third_section": {}}])
 def test_emoart_record_without_its_sections_has_no_emotion(emoart, read, description):
     row = {"image_path": "Images\\Gongbi\\001.jpg", "description": description}
     (emoart / "Annotation.json").write_text(json.dumps([row]), encoding="utf-8")
-    (record,) = read(emoart).records
+    record, _ = read(emoart).records  # and a picture that it does not name
     assert (record.emotion, record.problem, record.attributes) == (None, None, {"style": "Gongbi"})
 
 
@@ -231,3 +231,35 @@ def test_findingemo_leaves_out_what_its_annotators_rejected(tmp_path, draw):
         assert (first.emotion, first.attributes["valence"], first.attributes["arousal"]) == ("joy", "2", "4")
         assert first.attributes["dec_factors"] == "a,b"
         assert samples["Run_1/Adults x/2.jpg"].emotion == "pensiveness"
+
+
+# All of them
+
+
+@pytest.mark.parametrize("kind", ["emoart", "artemis", "emotion6", "findingemo"])
+def test_pictures_that_no_row_names_are_told(tmp_path, draw, read, kind):
+    root, list_name = tmp_path / kind, "list.csv"
+    name = {"emoart": "Images/S/1.jpg", "artemis": "wikiart/S/1.jpg", "emotion6": "images/S/1.jpg"}
+    listed = name.get(kind, "Run_1/1.jpg")
+    put(draw, root / listed, 1)
+    put(draw, root / "more" / "2.jpg", 2)
+    put(draw, (root / listed).with_name("3.jpg"), 3)
+    if kind == "emoart":
+        list_name = "Annotation.json"
+        (root / list_name).write_text(json.dumps([work("Images\\S\\1.jpg", "Happy")]), encoding="utf-8")
+    elif kind == "artemis":
+        list_name = "artemis_dataset_release_v0.csv"
+        artemis(root, [("S", "1", "awe", "Tall.", 1)])
+    elif kind == "emotion6":
+        list_name = "ground_truth.txt"
+        (root / list_name).write_text("S/1.jpg\t3\t4\t1\t0\t0\t0\t0\t0\t0", encoding="utf-8")
+    else:
+        rows = "image_path,reject,valence,arousal,emotion\n/Run_1/1.jpg,Keep,1,1,Joy\n"
+        (root / list_name).write_text(rows, encoding="utf-8")
+    found = read(root)
+    assert (found.kind, len(found.usable)) == (kind, 1)
+    beside = (root / listed).with_name("3.jpg").relative_to(root).as_posix()
+    assert sorted(found.problems["unlisted"]) == sorted(["more/2.jpg", beside])
+    assert (list(found.problems), found.tally.notes) == (["unlisted"], {})
+    # The list alone says nothing of the folder that it happens to lie in.
+    assert read(root / list_name).problems == {}

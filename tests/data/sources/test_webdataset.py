@@ -207,3 +207,9 @@ def test_a_shard_that_changed_since_it_was_listed_is_not_believed(tmp_path, pair
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match="breaks off"):
         records[5].image.read(1 << 20)
+
+
+def test_what_is_named_an_archive_and_is_none_is_told_so(tmp_path):
+    (tmp_path / "x.csv").write_text("image,emotion\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"x\.csv is no \.tar archive"):
+        prepare(tmp_path / "x.csv", tmp_path / "set", kind="webdataset")
