@@ -18,7 +18,7 @@ from .grouping import grouped
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
 from .rows import csv_header, read_csv
-from .walk import then_unlisted
+from .walk import folder_of, of_list
 
 _COLUMNS = ("art_style", "painting", "emotion", "utterance")
 
@@ -26,11 +26,6 @@ _COLUMNS = ("art_style", "painting", "emotion", "utterance")
 def detects(path: Path) -> bool:
     """A CSV file with the columns of ArtEmis, or a folder with one."""
     return _table(path) is not None
-
-
-def root(source: Path) -> Path:
-    """The folder of the CSV; wikiart/ is looked for in it."""
-    return source if source.is_dir() else source.parent
 
 
 @readable
@@ -42,11 +37,7 @@ def records(source: Path, context: SourceContext) -> Iterator[Record]:
     table = _table(source)
     if table is None:
         raise DataError(f"{source} is no CSV of ArtEmis: it needs the columns {', '.join(_COLUMNS)}.")
-    listed = _listed(table)
-    if source == table:  # it alone was meant: its folder may hold anything
-        yield from listed
-    else:
-        yield from then_unlisted(listed, source, source, context, [table])
+    yield from of_list(_listed(table), table, source, context)
 
 
 def _listed(table: Path) -> Iterator[Record]:
@@ -105,4 +96,4 @@ def _table(path: Path) -> Path | None:
     return next((t for t in tables if t.suffix.lower() == ".csv" and set(_COLUMNS) <= csv_header(t)), None)
 
 
-ARTEMIS = Source(name="artemis", detects=detects, root=root, records=records)
+ARTEMIS = Source(name="artemis", detects=detects, root=folder_of, records=records)

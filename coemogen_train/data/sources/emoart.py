@@ -17,7 +17,7 @@ from .files import files_in, readable
 from .json_stream import iterate_json
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
-from .walk import then_unlisted
+from .walk import folder_of, of_list
 
 # Long texts tell of the whole work; an attribute is a word or a phrase.
 _MAX_ATTRIBUTE = 200
@@ -44,22 +44,13 @@ def detects(path: Path) -> bool:
     return isinstance(first, dict) and {"image_path", "description"} <= set(first)
 
 
-def root(source: Path) -> Path:
-    """The folder of Annotation.json."""
-    return source if source.is_dir() else source.parent
-
-
 @readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per annotated work, in the file's order; the file is read as a stream."""
     table = _annotation(source)
     if table is None:
         raise DataError(f"{source} has no Annotation.json: give the folder of EmoArt that has one.")
-    listed = _listed(table)
-    if source == table:  # it alone was meant: its folder may hold anything
-        yield from listed
-    else:
-        yield from then_unlisted(listed, source, source, context, [table])
+    yield from of_list(_listed(table), table, source, context)
 
 
 def _listed(table: Path) -> Iterator[Record]:
@@ -143,4 +134,4 @@ def _annotation(path: Path) -> Path | None:
     return path if path.suffix.lower() == ".json" and os.path.isfile(path) else None
 
 
-EMOART = Source(name="emoart", detects=detects, root=root, records=records, taxonomy="emoart")
+EMOART = Source(name="emoart", detects=detects, root=folder_of, records=records, taxonomy="emoart")

@@ -16,7 +16,7 @@ from ...errors import DataError
 from .files import readable
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
-from .walk import then_unlisted
+from .walk import folder_of, of_list
 
 _FILE = "ground_truth.txt"
 _NUMBERS = ("valence", "arousal", *EKMAN.names)
@@ -32,22 +32,13 @@ def detects(path: Path) -> bool:
         return stream.readline(_MAX_LINE).count(b"\t") == len(_NUMBERS)
 
 
-def root(source: Path) -> Path:
-    """The folder of ground_truth.txt."""
-    return source if source.is_dir() else source.parent
-
-
 @readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per line; a header names the columns, else they are in the documented order."""
     table = _table(source)
     if table is None:
         raise DataError(f"{source} has no {_FILE}: give the folder of Emotion6 that has one.")
-    listed = _listed(table)
-    if source == table:  # it alone was meant: its folder may hold anything
-        yield from listed
-    else:
-        yield from then_unlisted(listed, source, source, context, [table])
+    yield from of_list(_listed(table), table, source, context)
 
 
 def _listed(table: Path) -> Iterator[Record]:
@@ -106,4 +97,4 @@ def _table(path: Path) -> Path | None:
     return table if table.name == _FILE and os.path.isfile(table) else None
 
 
-EMOTION6 = Source(name="emotion6", detects=detects, root=root, records=records, taxonomy="ekman")
+EMOTION6 = Source(name="emotion6", detects=detects, root=folder_of, records=records, taxonomy="ekman")

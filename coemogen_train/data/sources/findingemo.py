@@ -11,7 +11,7 @@ from .files import files_in, readable
 from .places import OUTSIDE, Places
 from .record import Record, Source, SourceContext, clean_text
 from .rows import csv_header, read_csv
-from .walk import then_unlisted
+from .walk import folder_of, of_list
 
 _COLUMNS = frozenset({"image_path", "reject", "valence", "arousal", "emotion"})
 _ATTRIBUTES = ("valence", "arousal", "age", "tag", "dec_factors", "ambiguity", "user")
@@ -22,22 +22,13 @@ def detects(path: Path) -> bool:
     return _table(path) is not None
 
 
-def root(source: Path) -> Path:
-    """The folder of the annotations."""
-    return source if source.is_dir() else source.parent
-
-
 @readable
 def records(source: Path, context: SourceContext) -> Iterator[Record]:
     """Yield a record per row; rows whose `reject` is not Keep are problems, as their annotators wanted."""
     table = _table(source)
     if table is None:
         raise DataError(f"{source} holds no annotations of FindingEmo (.ann): give the folder that has them.")
-    listed = _listed(table)
-    if source == table:  # it alone was meant: its folder may hold anything
-        yield from listed
-    else:
-        yield from then_unlisted(listed, source, source, context, [table])
+    yield from of_list(_listed(table), table, source, context)
 
 
 def _listed(table: Path) -> Iterator[Record]:
@@ -71,4 +62,4 @@ def _table(path: Path) -> Path | None:
     return next((table for table in named if csv_header(table) >= _COLUMNS), None)
 
 
-FINDINGEMO = Source(name="findingemo", detects=detects, root=root, records=records, taxonomy="plutchik")
+FINDINGEMO = Source(name="findingemo", detects=detects, root=folder_of, records=records, taxonomy="plutchik")

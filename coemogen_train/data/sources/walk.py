@@ -157,6 +157,18 @@ def _mark(path: Path) -> int:
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
 
 
+def folder_of(source: Path) -> Path:
+    """The folder that a data set's list lies in; the source is the list or that folder."""
+    return source if source.is_dir() else source.parent
+
+
+def of_list(records: Iterator[Record], table: Path, source: Path, context: SourceContext) -> Iterator[Record]:
+    """The records of a list, and if its folder was meant, the pictures in it that the list does not name."""
+    if source == table:  # it alone was meant: its folder may hold anything
+        return records
+    return then_unlisted(records, source, source, context, [table])
+
+
 def then_unlisted(
     records: Iterable[Record],
     folder: Path,
