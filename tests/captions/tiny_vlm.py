@@ -102,17 +102,6 @@ def make_llava(folder: Path, sentence: str = SENTENCE, ends: bool = True, templa
     return folder
 
 
-def make_waverer(folder: Path) -> Path:
-    """A LLaVA whose words hang on every bit that it reads, and which seldom ends by itself."""
-    from transformers import LlavaForConditionalGeneration
-
-    make_llava(folder)
-    model = LlavaForConditionalGeneration.from_pretrained(str(folder))
-    waver(model)
-    model.save_pretrained(str(folder), safe_serialization=True)
-    return folder
-
-
 @torch.no_grad()
 def waver(model: Any) -> None:
     """Let a model of `make_llava` hang on every bit that it reads."""
