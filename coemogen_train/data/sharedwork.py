@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import PART_PREFIX, atomic_write_text, canonical_json
+from ..files import atomic_write_text, canonical_json
 
 logger = logging.getLogger(__name__)
 
@@ -134,16 +134,6 @@ class SharedWork:
                 told = {"plan": self.plan, "run": secrets.token_hex(8), "answer": answer}
                 atomic_write_text(self._stamp, canonical_json(told))
         return answer
-
-    def stale_parts(self, planned: Callable[[str], bool]) -> list[Path]:
-        """Part results, by name in `parts`, that `planned` does not know: of an earlier plan."""
-        if not self.parts.is_dir():
-            return []
-        return sorted(
-            path
-            for path in self.parts.iterdir()
-            if not path.name.startswith(PART_PREFIX) and not planned(path.name)
-        )
 
     def _leave(self) -> None:
         """Remove everything, unless another process is still at it."""
