@@ -116,7 +116,7 @@ def pieces(text: str) -> set[str]:
 @cache
 def spoken() -> set[str]:
     """The pieces of all texts in the code, of formatted ones without what is filled in."""
-    rooms = ("nodes", "coemogen_train/adapter", "coemogen_train/captions", "coemogen_train")
+    rooms = ("nodes", *(f"coemogen_train/{room}" for room in ("adapter", "captions", "emotions", "")))
     trees = [
         ast.parse(path.read_text(encoding="utf-8"))
         for room in rooms
