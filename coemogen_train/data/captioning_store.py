@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write_text, canonical_json
+from ..files import atomic_write_text, canonical_json, sweep_parts
 from . import tables
 from .captioning_jobs import Job, Standing, job_from_dict, job_to_dict
 from .rows import side_by_side
@@ -114,6 +114,7 @@ def recover(of: TrainingSet) -> int:
     To be called within `table_lock`. Returns: how many answers that were.
     """
     found = 0
+    sweep_parts(of.root)  # of a table whose writer was killed
     work = of.work_folder("caption")
     for folder in sorted(path for path in work.iterdir() if path.is_dir()):
         if _is_alive(folder):

@@ -52,6 +52,13 @@ def test_a_server_that_fails_one_request_in_five_is_asked_until_each_picture_has
     assert not any((root / ".work" / "caption").glob("*/parts/*"))
 
 
+def test_what_a_killed_writer_of_the_table_left_is_swept(root):
+    (root / ".part-0123456789abcdef.parquet").write_bytes(b"half a table")
+    with serving(Counting()) as script:
+        run(root, script.url)
+    assert not list(root.glob(".part-*"))
+
+
 def test_every_answer_is_counted_in_one_outcome_and_what_is_set_aside_is_no_caption(root):
     kinds = {0: SENTENCE, 1: f'Caption: "{SENTENCE}"', 2: VERDICT, 3: "I'm sorry, I cannot help with that."}
     with serving(Counting(lambda picture, _body: kinds[int(picture[0], 16) % 4])) as script:
