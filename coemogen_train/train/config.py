@@ -85,6 +85,9 @@ class TrainConfig(BaseModel):
 
     # The method. Where the paper is silent, the defaults are ours.
     semantic_loss: Literal["sequence", "pooled"] = "sequence"
+    semantic_distance: Literal["cosine", "mae", "mse", "kl"] = Field(
+        "cosine", description="of the condition and the caption's encoding"
+    )
     semantic_weight: float = Field(1.0, ge=0)
     rank: int = Field(4, ge=1, le=1024)
     alpha: float | None = Field(None, gt=0, description="None = rank, so that the scale is 1")

@@ -18,7 +18,7 @@ from .setup import Run
 _TOLD = (
     *("batch_size", "accumulate", "learning_rate", "warmup_steps", "schedule", "weight_decay"),
     *("max_grad_norm", "ema_decay", "min_snr_gamma", "precision", "seed"),
-    *("semantic_loss", "semantic_weight", "emotion_loras", "polarity_loras"),
+    *("semantic_loss", "semantic_distance", "semantic_weight", "emotion_loras", "polarity_loras"),
     *("content_prompts", "v_dropout", "condition_dropout"),
     *("resolution", "flip", "aspect_buckets", "gaussian_covariance", "gaussian_components"),
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..base.model import BaseModel
 
 SemanticLoss = Literal["sequence", "pooled"]
+SemanticDistance = Literal["cosine", "mae", "mse", "kl"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ def min_snr_weights(alphas_cumprod: Tensor, gamma: float, prediction_type: str) 
     return (capped / (snr + 1) if prediction_type == "v_prediction" else capped).float()
 
 
-def semantic_loss(condition: TextStates, caption: TextStates, form: SemanticLoss) -> Tensor:
-    """L_SEM per sample: 1 - cos(e^c, T(c)), in float32.
+def semantic_loss(
+    condition: TextStates, caption: TextStates, form: SemanticLoss, distance: SemanticDistance = "cosine"
+) -> Tensor:
+    """L_SEM per sample: 1 - cos(e^c, T(c)), or another distance of the paper's comparison, in float32.
 
     The paper does not say on which output the cosine is taken. "sequence": at every position of [B, L, W]
     after BOS, averaged over the positions; those after EOS have attended to the whole sentence and carry it
@@ -75,7 +78,9 @@ def semantic_loss(condition: TextStates, caption: TextStates, form: SemanticLoss
         [B].
     """
     return _distance(
-        _compared(condition.hidden, condition.pooled, form), _compared(caption.hidden, caption.pooled, form)
+        _compared(condition.hidden, condition.pooled, form),
+        _compared(caption.hidden, caption.pooled, form),
+        distance,
     )
 
 
@@ -84,10 +89,22 @@ def _compared(hidden: Tensor, pooled: Tensor, form: SemanticLoss) -> Tensor:
     return pooled if form == "pooled" else hidden[:, 1:]
 
 
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos, averaged over the positions where there are any: [B], float32."""
-    similarity = F.cosine_similarity(a.float(), b.float(), dim=-1)
-    return 1 - (similarity if similarity.ndim == 1 else similarity.mean(1))
+def _distance(condition: Tensor, caption: Tensor, distance: SemanticDistance) -> Tensor:
+    """The distance along the last axis, averaged over the positions where there are any: [B], float32.
+
+    mae, mse: means over the width. kl: of the states' softmax over the width, from the caption's to the
+    condition's, since states are no distributions themselves (the paper does not say).
+    """
+    a, b = condition.float(), caption.float()
+    if distance == "cosine":
+        apart = 1 - F.cosine_similarity(a, b, dim=-1)
+    elif distance == "mae":
+        apart = (a - b).abs().mean(-1)
+    elif distance == "mse":
+        apart = (a - b).square().mean(-1)
+    else:
+        apart = F.kl_div(a.log_softmax(-1), b.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+    return apart if apart.ndim == 1 else apart.mean(1)
 
 
 class CoEmoGenObjective(nn.Module):
@@ -104,6 +121,7 @@ class CoEmoGenObjective(nn.Module):
         embedder: mapper and visual-perception encoder, trained.
         hilora: trained; this attaches it to `base.unet`.
         semantic: form and weight of the semantic loss; at weight 0 it is not computed and reported as 0.
+        semantic_distance: of e^c and T(c); the paper found cosine best.
         min_snr_gamma: see `min_snr_weights`; 0 weighs all timesteps alike.
         emotion_loras, polarity_loras: whether HiLoRA's groups of this kind are trained; those that are not
             stay at zero, so that the adapter's file needs not tell.
@@ -122,12 +140,14 @@ class CoEmoGenObjective(nn.Module):
         min_snr_gamma: float = 0.0,
         emotion_loras: bool = True,
         polarity_loras: bool = True,
+        semantic_distance: SemanticDistance = "cosine",
     ) -> None:
         super().__init__()
         if base.prediction_type not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(f"unknown prediction type {base.prediction_type!r}")
         self.embedder, self.hilora = embedder, hilora
         self.semantic, self.semantic_weight = semantic, semantic_weight
+        self.semantic_distance = semantic_distance
         self.strengths = float(emotion_loras), float(polarity_loras)
         # In a tuple, where nn.Module does not look for submodules.
         self._base = (base,)
@@ -188,9 +208,10 @@ class CoEmoGenObjective(nn.Module):
         """Give L_SEM [B] against T(c), cached or computed here."""
         cached = batch.caption_pooled if self.semantic == "pooled" else batch.caption_hidden
         if cached is None:
-            return semantic_loss(condition, self._caption(batch), self.semantic)
+            return semantic_loss(condition, self._caption(batch), self.semantic, self.semantic_distance)
         own = _compared(condition.hidden, condition.pooled, self.semantic)
-        return _distance(own, cached if self.semantic == "pooled" else cached[:, 1:])
+        of_caption = cached if self.semantic == "pooled" else cached[:, 1:]
+        return _distance(own, of_caption, self.semantic_distance)
 
     @torch.no_grad()
     def _caption(self, batch: Batch) -> TextStates:

@@ -140,7 +140,9 @@ def rehearse_step(
             if config.semantic_weight:
                 with torch.no_grad():
                     caption = encode_text(text_encoder, ids, 0)
-                loss = loss + config.semantic_weight * semantic_loss(condition, caption, config.semantic_loss)
+                loss = loss + config.semantic_weight * semantic_loss(
+                    condition, caption, config.semantic_loss, config.semantic_distance
+                )
             loss.mean().backward()
     finally:
         attached.remove()

@@ -204,6 +204,7 @@ def build_objective(
         config.min_snr_gamma,
         config.emotion_loras,
         config.polarity_loras,
+        config.semantic_distance,
     ).to(base.device)
 
 

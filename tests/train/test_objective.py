@@ -72,6 +72,32 @@ def test_semantic_loss_of_the_pooled_states_matches_numpy():
     np.testing.assert_allclose(semantic_loss(a, b, "pooled").numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("distance", ["mae", "mse", "kl"])
+def test_the_other_distances_of_the_semantic_loss_match_numpy(distance):
+    a, b = states(0), states(1)
+
+    def by_hand(own: np.ndarray, target: np.ndarray) -> np.ndarray:
+        if distance == "kl":
+            p = np.exp(target) / np.exp(target).sum(-1, keepdims=True)
+            q = np.exp(own) / np.exp(own).sum(-1, keepdims=True)
+            return (p * np.log(p / q)).sum(-1)
+        return (np.abs(own - target) if distance == "mae" else (own - target) ** 2).mean(-1)
+
+    sequence = by_hand(a.hidden.double().numpy(), b.hidden.double().numpy())[:, 1:].mean(1)
+    np.testing.assert_allclose(semantic_loss(a, b, "sequence", distance).numpy(), sequence, rtol=1e-5)
+    pooled = by_hand(a.pooled.double().numpy(), b.pooled.double().numpy())
+    np.testing.assert_allclose(semantic_loss(a, b, "pooled", distance).numpy(), pooled, rtol=1e-5)
+
+
+def test_the_objective_takes_the_distance_that_it_is_told(base):
+    batch = make_batch(base)
+    cosine, mse = (make_objective(base, semantic_distance=name)(batch).semantic for name in ("cosine", "mse"))
+    condition = make_objective(base)._condition(batch)
+    expected = semantic_loss(condition, make_objective(base)._caption(batch), "sequence", "mse").mean()
+    torch.testing.assert_close(mse, expected.detach())
+    assert not torch.isclose(cosine, mse)
+
+
 def test_denoising_loss_matches_numpy():
     a, b = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
     expected = ((a.double().numpy() - b.double().numpy()) ** 2).mean(axis=(1, 2, 3))
