@@ -39,6 +39,12 @@ _NOISE_STREAM = 2**31
 _SEEDS = 2**64
 
 Progress = Callable[[int, int], None]
+Window = tuple[float, float]
+"""(start, end): a stretch of the denoising, from 0, pure noise, to 1, the picture. A step is in it where its
+middle is, so that stretches side by side share no step. With start > end the rest of the denoising is meant:
+all but the stretch from end to start.
+"""
+ALWAYS: Window = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class SamplingSettings:
         hilora_branches: where HiLoRA acts: "both" branches of the guidance, or the "conditional" one only.
         batch_size: pictures at a time; the pictures do not depend on it (to 1e-5 of a latent).
         height, width: pixels, multiples of the base's `vae_factor`; None: the base's own resolution.
+        condition_window: when the U-Net listens to the condition; else both branches get the neutral one.
+        hilora_window: when HiLoRA acts; else the U-Net is the bare one.
 
     Raises:
         UserError: a value that cannot be.
@@ -64,17 +72,30 @@ class SamplingSettings:
     batch_size: int = 8
     height: int | None = None
     width: int | None = None
+    condition_window: Window = ALWAYS
+    hilora_window: Window = ALWAYS
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
             raise UserError(f"steps ({self.steps}) and batch size ({self.batch_size}) must be at least 1.")
         if self.hilora_branches not in ("both", "conditional"):
             raise UserError(f"hilora_branches is 'both' or 'conditional', not '{self.hilora_branches}'.")
+        for window in (self.condition_window, self.hilora_window):
+            if not all(0 <= end <= 1 for end in window):
+                raise UserError(
+                    f"a window lies between 0, pure noise, and 1, the picture, unlike {tuple(window)}."
+                )
 
 
 def noise_seeds(seed: int, count: int) -> list[int]:
     """The start noises' seeds for `count` pictures of `seed`: seed + i, in a stream of their own."""
     return [(seed + i + _NOISE_STREAM) % _SEEDS for i in range(count)]
+
+
+def in_window(window: Window, place: float) -> bool:
+    """Whether `place`, 0 to 1, lies in a window."""
+    start, end = window
+    return start <= place < end if start <= end else not end <= place < start
 
 
 def make_scheduler(name: str, scheduler_config: dict[str, Any]) -> Any:
@@ -112,13 +133,16 @@ def generate_images(
     gates: Tensor | None = None,
     hilora: AttachedHiLoRA | None = None,
     progress: Progress | None = None,
+    neutral_embeds: Tensor | None = None,
 ) -> list[Image.Image]:
     """Draw one picture per row of `prompt_embeds`; arguments as in `sample_latents`.
 
     Raises:
         UserError: see `sample_latents`.
     """
-    latents = sample_latents(base, prompt_embeds, negative_embeds, seeds, settings, gates, hilora, progress)
+    latents = sample_latents(
+        base, prompt_embeds, negative_embeds, seeds, settings, gates, hilora, progress, neutral_embeds
+    )
     images: list[Image.Image] = []
     for start in range(0, len(latents), settings.batch_size):
         images += to_images(base.decode_latents(latents[start : start + settings.batch_size]))
@@ -135,6 +159,7 @@ def sample_latents(
     gates: Tensor | None = None,
     hilora: AttachedHiLoRA | None = None,
     progress: Progress | None = None,
+    neutral_embeds: Tensor | None = None,
 ) -> Tensor:
     """Denoise, from each picture's own noise, under classifier-free guidance.
 
@@ -145,6 +170,8 @@ def sample_latents(
         gates: [n, G * rank] from `HiLoRA.gate`, one routing per picture; None: the bare base.
         hilora: what `HiLoRA.attach(base.unet)` returned; needed where there are gates.
         progress: called after each step with (steps done, steps in all), over all batches.
+        neutral_embeds: [1, L, W] or [n, L, W], what the conditional branch gets outside the condition's
+            window; None: the negative ones, so that there is nothing to guide towards.
 
     Returns:
         [n, C, h, w], float32 on the CPU, in the scale in which the U-Net works.
@@ -161,6 +188,7 @@ def sample_latents(
         raise ValueError("gates need an attached HiLoRA and one row per picture")
     shape = _latent_shape(base, settings)
     negative_embeds = negative_embeds.expand(count, -1, -1)
+    neutral = negative_embeds if neutral_embeds is None else neutral_embeds.expand(count, -1, -1)
     batches = range(0, count, settings.batch_size)
     done = []
     try:
@@ -168,7 +196,7 @@ def sample_latents(
             rows = slice(start, start + settings.batch_size)
             step = _batch_progress(progress, index, len(batches))
             gate = None if gates is None else gates[rows]
-            batch = prompt_embeds[rows], negative_embeds[rows], seeds[rows]
+            batch = prompt_embeds[rows], negative_embeds[rows], neutral[rows], seeds[rows]
             done.append(_denoise(base, *batch, shape, settings, gate, hilora, step))
     finally:
         if hilora is not None:
@@ -193,6 +221,7 @@ def _denoise(
     base: BaseModel,
     prompt_embeds: Tensor,
     negative_embeds: Tensor,
+    neutral_embeds: Tensor,
     seeds: Sequence[int],
     shape: tuple[int, int, int],
     settings: SamplingSettings,
@@ -202,10 +231,11 @@ def _denoise(
 ) -> Tensor:
     """One batch, from noise to latents [b, *shape]."""
     guided = settings.guidance != 1
-    context = torch.cat([negative_embeds, prompt_embeds]) if guided else prompt_embeds
-    context = context.to(base.device, base.dtype)
-    if hilora is not None:
-        hilora.route(_branch_gates(gates, guided, settings, base.device))
+    contexts = [
+        (torch.cat([negative_embeds, embeds]) if guided else embeds).to(base.device, base.dtype)
+        for embeds in (neutral_embeds, prompt_embeds)
+    ]
+    branch_gates = _branch_gates(gates, guided, settings, base.device)
 
     scheduler = make_scheduler(settings.scheduler, base.scheduler_config)
     try:
@@ -220,6 +250,10 @@ def _denoise(
     # float32 whatever the weights are: steps add up, and small ones are lost in half precision.
     latents = noise.to(base.device) * scheduler.init_noise_sigma
     for done, timestep in enumerate(scheduler.timesteps, start=1):
+        place = (done - 0.5) / len(scheduler.timesteps)
+        context = contexts[in_window(settings.condition_window, place)]
+        if hilora is not None:
+            hilora.route(branch_gates if in_window(settings.hilora_window, place) else None)
         scaled = scheduler.scale_model_input(latents, timestep)
         inputs = torch.cat([scaled, scaled]) if guided else scaled
         predicted = base.unet(inputs.to(base.dtype), timestep, encoder_hidden_states=context).sample.float()
