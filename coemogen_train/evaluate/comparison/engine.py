@@ -1,0 +1,148 @@
+"""The comparison itself: settings are chosen on held-in seeds, then every row is fitted, drawn and looked at.
+
+Every row sees the same data, base, budget and seeds. The few settings of a method, and its guidance, are
+chosen by the pictures of a held-in seed and by probes that the table does not use. All work is in cells
+(`cells`), so an interrupted comparison goes on, and several processes share one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from ...methods import METHODS
+from ..figures import figures
+from ..intervals import Interval
+from .arena import HELD_IN, Arena
+from .units import Unit, Workshop
+from .variants import Experiment, Variant
+
+_WAIT = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a variant on the held-in seed, and the score of every candidate there."""
+
+    setting: Mapping[str, Any]
+    guidance: float
+    scores: tuple[tuple[Mapping[str, Any], float, float], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A unit with the scales at which it is drawn."""
+
+    unit: Unit
+    guidances: tuple[float, ...]
+
+
+class Engine:
+    """A comparison in an arena, kept under `out`."""
+
+    def __init__(
+        self, arena: Arena, out: Path, seeds: Sequence[int], experiments: Sequence[Experiment]
+    ) -> None:
+        self.arena, self.out = arena, out
+        self.seeds, self.experiments = tuple(seeds), tuple(experiments)
+        self.shop = Workshop(arena, out)
+        self._choices: dict[str, Choice] = {}
+
+    def work(self, told: Callable[[str], None], wait: bool = True) -> bool:
+        """Do all that is missing, sharing it with whoever else does.
+
+        wait: for what others have in hand; otherwise return where nothing is left to take.
+        Returns: whether everything is finished.
+        """
+        while True:
+            unfinished = [job for job in self._trials() if not self.shop.work(job.unit, job.guidances, told)]
+            unfinished += [job for job in self._jobs() if not self.shop.work(job.unit, job.guidances, told)]
+            if not unfinished and self._all_chosen():
+                return True
+            if not wait:
+                return False
+            time.sleep(_WAIT)
+
+    def count(self) -> tuple[int, int]:
+        """Cells that are finished, and all that are known of so far."""
+        cells = {}
+        for job in [*self._trials(), *self._jobs()]:
+            of_unit = [self.shop.fit(job.unit)]
+            for guidance in job.guidances:
+                of_unit += [self.shop.drawn(job.unit, guidance), self.shop.seen(job.unit, guidance)]
+            cells.update({cell.key: cell for cell in of_unit})
+        return sum(cell.done for cell in cells.values()), len(cells)
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """Every variant of the experiments, by name, and those whose choices they follow."""
+        found = {v.name: v for experiment in self.experiments for v in experiment.variants}
+        for variant in [*found.values()]:
+            if variant.like is not None and variant.like not in found:
+                found[variant.like] = known_variant(variant.like)
+        return found
+
+    def choice(self, variant: Variant) -> Choice | None:
+        """The setting and the guidance of a variant; None while its trials are unfinished."""
+        leader = variant if variant.like is None else self.variants[variant.like]
+        if leader.name not in self._choices:
+            scores = []
+            for setting in METHODS[leader.method].tried:
+                for guidance in self.arena.guidances:
+                    unit = Unit(leader, HELD_IN, setting)
+                    if not self.shop.fit(unit).done or not self.shop.seen(unit, guidance).done:
+                        return None
+                    scores.append((setting, guidance, self._score(unit, guidance)))
+            setting, guidance, _ = max(scores, key=lambda entry: entry[2])  # of equals the first
+            self._choices[leader.name] = Choice(setting, guidance, tuple(scores))
+        return self._choices[leader.name]
+
+    def guidances(self, experiment: Experiment, choice: Choice) -> tuple[float, ...]:
+        """The scales at which an experiment's rows are drawn."""
+        if experiment.guidances == "curve":
+            return self.arena.guidances
+        return (choice.guidance,) if experiment.guidances == "chosen" else tuple(experiment.guidances)
+
+    def _score(self, unit: Unit, guidance: float) -> float:
+        """How a held-in unit does: the mean of its probes' accuracies."""
+        seen = self.shop.observations(unit, guidance)
+        return mean(float(right.mean()) for right in seen.right().values())
+
+    def _trials(self) -> list[Job]:
+        """The held-in units by which settings are chosen."""
+        leaders = {v.name: v for v in self.variants.values() if v.tries}
+        return [
+            Job(Unit(variant, HELD_IN, setting), self.arena.guidances)
+            for variant in leaders.values()
+            if variant.name not in self._choices
+            for setting in METHODS[variant.method].tried
+        ]
+
+    def _jobs(self) -> list[Job]:
+        """The units of the tables whose settings are chosen: all rows of a seed before the next seed's."""
+        jobs = []
+        for seed in self.seeds:
+            for experiment in self.experiments:
+                for variant in experiment.variants:
+                    if (choice := self.choice(variant)) is not None:
+                        unit = Unit(variant, seed, choice.setting)
+                        jobs.append(Job(unit, self.guidances(experiment, choice)))
+        return jobs
+
+    def _all_chosen(self) -> bool:
+        return all(self.choice(variant) is not None for variant in self.variants.values())
+
+    def figures(self, unit: Unit, guidance: float) -> dict[str, Interval]:
+        """The figures of a unit's pictures at one scale."""
+        return figures(self.shop.observations(unit, guidance), self.shop.real(unit.seed))
+
+
+def known_variant(name: str) -> Variant:
+    """A variant of the experiments, by name."""
+    from .variants import EXPERIMENTS
+
+    return next(v for experiment in EXPERIMENTS.values() for v in experiment.variants if v.name == name)

@@ -1,0 +1,153 @@
+"""From finished cells to the comparison's rows."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from ..figures import figures
+from ..intervals import Interval
+from .engine import Choice, Engine
+from .result import Comparison, CurvePoint, Estimate, Row
+from .statistics import estimate
+from .units import Unit
+from .variants import Captions, Experiment, Variant
+
+_SHOWN = 4
+_VERSIONS = ("torch", "diffusers", "transformers")
+
+
+def comparison_of(engine: Engine) -> Comparison:
+    """All rows whose cells are finished, and the names of those that are not."""
+    rows, unfinished = [], []
+    for experiment in engine.experiments:
+        references = [_reference(engine, experiment)] if experiment.guidances == "curve" else []
+        rows += references
+        for variant in experiment.variants:
+            choice = engine.choice(variant)
+            seeds = _finished_seeds(engine, experiment, variant, choice)
+            unfinished += [
+                f"{experiment.name}/{variant.name}, seed {s}" for s in engine.seeds if s not in seeds
+            ]
+            if choice is not None and seeds:
+                rows += _rows(engine, experiment, variant, choice, seeds)
+    return Comparison(
+        world=engine.arena.world,
+        protocol="fixed",
+        emotions=engine.arena.emotions,
+        rows=tuple(rows),
+        facts=_facts(engine),
+        unfinished=tuple(unfinished),
+    )
+
+
+def _finished_seeds(
+    engine: Engine, experiment: Experiment, variant: Variant, choice: Choice | None
+) -> tuple[int, ...]:
+    if choice is None:
+        return ()
+    guidances = engine.guidances(experiment, choice)
+
+    def finished(seed: int) -> bool:
+        unit = Unit(variant, seed, choice.setting)
+        return engine.shop.fit(unit).done and all(engine.shop.seen(unit, g).done for g in guidances)
+
+    return tuple(seed for seed in engine.seeds if finished(seed))
+
+
+def _rows(
+    engine: Engine, experiment: Experiment, variant: Variant, choice: Choice, seeds: tuple[int, ...]
+) -> list[Row]:
+    """One row; with scales of the experiment's own one more for each of them, since these are its question."""
+    guidances = engine.guidances(experiment, choice)
+    points = {g: _metrics(engine, variant, choice, seeds, g) for g in guidances}
+    curve = tuple(CurvePoint(g, points[g]) for g in guidances) if len(guidances) > 1 else ()
+    units = [Unit(variant, seed, choice.setting) for seed in seeds]
+    costs = [engine.shop.fit(unit).facts() for unit in units]
+    best = choice.guidance if choice.guidance in points else guidances[0]
+    row = Row(
+        name=variant.name,
+        experiment=experiment.name,
+        kind=variant.kind,
+        title=variant.title,
+        seeds=seeds,
+        pictures=engine.arena.each * len(engine.arena.emotions),
+        metrics=points[best],
+        guidance=best,
+        setting=dict(choice.setting),
+        curve=curve,
+        seconds=_over_seeds([float(cost["seconds"]) for cost in costs]),
+        parameters=int(costs[0]["parameters"]),
+        peak_mib=max(cost["peak_bytes"] for cost in costs) / 2**20,
+        sheet=_sheet(engine, units[0], best),
+        note=variant.note,
+    )
+    return [row]
+
+
+def _metrics(
+    engine: Engine, variant: Variant, choice: Choice, seeds: Sequence[int], guidance: float
+) -> dict[str, Estimate]:
+    return _estimates([engine.figures(Unit(variant, seed, choice.setting), guidance) for seed in seeds])
+
+
+def _estimates(of_seeds: Sequence[dict[str, Interval]]) -> dict[str, Estimate]:
+    """Each figure that every seed has, over the seeds."""
+    names = [name for name in of_seeds[0] if all(name in of_seed for of_seed in of_seeds)]
+    return {name: estimate([of_seed[name] for of_seed in of_seeds]) for name in names}
+
+
+def _over_seeds(values: Sequence[float]) -> Estimate:
+    """Their mean and range: what one machine took tells nothing of another's."""
+    return Estimate(sum(values) / len(values), min(values), max(values), tuple(values))
+
+
+def _reference(engine: Engine, experiment: Experiment) -> Row:
+    """Real held-out pictures, measured as all others are; no distance to themselves."""
+    of_seeds = [figures(engine.shop.real(seed), None) for seed in engine.seeds]
+    real = engine.arena.real(engine.seeds[0])
+    return Row(
+        name="real",
+        experiment=experiment.name,
+        kind="reference",
+        title="real, held out",
+        seeds=engine.seeds,
+        pictures=len(real.paths),
+        metrics=_estimates(of_seeds),
+    )
+
+
+def _sheet(engine: Engine, unit: Unit, guidance: float) -> dict[str, list[str]]:
+    folder = engine.shop.pictures(unit, guidance)
+    return {
+        name: [
+            file.relative_to(engine.out).as_posix() for file in sorted((folder / name).glob("*.png"))[:_SHOWN]
+        ]
+        for name in engine.arena.emotions
+    }
+
+
+def _facts(engine: Engine) -> tuple[tuple[str, str], ...]:
+    arena = engine.arena
+    config = arena.config(engine.seeds[0], Captions())
+    samples = config.steps * config.batch_size * config.accumulate
+    sampling = arena.sampling
+    scales = ", ".join(f"{g:g}" for g in arena.guidances)
+    return (
+        ("base", config.base),
+        ("budget", f"{samples:,} training samples altogether, {config.steps:,} steps of {config.batch_size}"),
+        ("seeds", ", ".join(map(str, engine.seeds))),
+        ("pictures", f"{arena.each} of each emotion for every row, seed and scale"),
+        ("sampler", f"{sampling.scheduler}, {sampling.steps} steps; guidance tried: {scales}"),
+        ("versions", ", ".join(f"{name} {_version(name)}" for name in _VERSIONS)),
+        ("machine", f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"),
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "?"

@@ -1,0 +1,221 @@
+"""One row at one seed, from its fit to what the instruments saw: three kinds of cells, each of the one before.
+
+fit     what the method learned
+drawn   its pictures at one guidance scale, a folder per emotion
+seen    what the instruments saw of these pictures
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...base.load import load_base
+from ...base.model import BaseModel
+from ...base.sampling import SamplingSettings
+from ...data.samples import TrainingSet
+from ...files import atomic_path, sha256_file
+from ...methods import METHODS, Drawer
+from ...train.config import FREE_ON_RESUME, TrainConfig, make_config
+from ..observe import Observations, observe
+from ..pictures import LabelledPictures
+from .arena import Arena
+from .cells import Cell, Cells
+from .embeddings import drawing_embeds
+from .variants import Variant
+
+# Free to differ when a run goes on, and yet part of what its adapter is.
+_PART_OF_A_FIT = {"steps", "gaussian_covariance", "gaussian_components"}
+_PLACES = {"out", "set"}
+_SEED_STRIDE = 10_000
+_FIRST_SEED = 1_000_000
+_TOGETHER = 48
+_TABLES = ("samples.parquet", "captions.parquet", "similarities.parquet")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A variant at a seed, under one of the settings that its method has tried."""
+
+    variant: Variant
+    seed: int
+    setting: Mapping[str, Any]
+
+
+class Workshop:
+    """Makes and finds the cells of units in an arena."""
+
+    def __init__(self, arena: Arena, out: Path) -> None:
+        self.arena, self.cells = arena, Cells(out / "cells")
+        self._instruments = lru_cache(maxsize=2)(arena.instruments)
+        self._base = lru_cache(maxsize=1)(load_base)
+
+    def config(self, unit: Unit) -> TrainConfig:
+        """The settings of a unit's fit; `out` is its cell's folder."""
+        variant = unit.variant
+        shared = self.arena.config(unit.seed, variant.captions)
+        changes = {**unit.setting, **variant.fit}
+        steps = shared.steps * int(changes.pop("times_steps", 1))
+        return make_config({**shared.model_dump(), **changes, "steps": steps}, variant.name)
+
+    def fit(self, unit: Unit) -> Cell:
+        """The cell of the fit."""
+        config, method = self.config(unit), METHODS[unit.variant.method]
+        left_out = (FREE_ON_RESUME - _PART_OF_A_FIT) | _PLACES
+        settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
+        training_set = self.arena.training_set(unit.seed, unit.variant.captions)
+        return self.cells.cell(
+            "fit",
+            method=method.key,
+            version=method.version,
+            settings=settings,
+            pictures=set_fingerprint(training_set),
+        )
+
+    def drawn(self, unit: Unit, guidance: float) -> Cell:
+        """The cell of the pictures at one scale."""
+        settings = self._sampling(unit, guidance)
+        return self.cells.cell(
+            "drawn",
+            fit=self.fit(unit).key,
+            sampling={k: v for k, v in asdict(settings).items() if k != "batch_size"},
+            embeds=unit.variant.drawing.embeds,
+            each=self.arena.each,
+            seed=unit.seed,
+        )
+
+    def seen(self, unit: Unit, guidance: float) -> Cell:
+        """The cell of what the instruments of the unit's seed saw of them."""
+        return self.cells.cell(
+            "seen",
+            drawn=self.drawn(unit, guidance).key,
+            instruments=self._instruments(unit.seed).fingerprint,
+        )
+
+    def observations(self, unit: Unit, guidance: float) -> Observations:
+        """What was seen, read."""
+        return Observations.load(self.seen(unit, guidance).folder / "seen.npz")
+
+    def pictures(self, unit: Unit, guidance: float) -> Path:
+        """The folder of the pictures."""
+        return self.drawn(unit, guidance).folder / "pictures"
+
+    def real(self, seed: int) -> Observations:
+        """What the instruments see of real held-out pictures."""
+        cell = self.cells.cell(
+            "real", pictures=self._real_fingerprint(seed), instruments=self._instruments(seed).fingerprint
+        )
+        file = cell.folder / "seen.npz"
+        if not cell.done:
+            with cell.claimed():  # where another process has it, both make the same
+                observe(self.arena.real(seed), self._instruments(seed)).save(file)
+                cell.finish()
+        return Observations.load(file)
+
+    def work(self, unit: Unit, guidances: Sequence[float], told: Callable[[str], None]) -> bool:
+        """Do what is missing of a unit at these scales, but for what another process is doing.
+
+        Returns:
+            Whether all of it is finished.
+        """
+        fitted = self.fit(unit)
+        if not self._do(fitted, lambda cell: self._make_fit(unit, cell), f"fitting {_name(unit)}", told):
+            return False
+        finished = True
+        for guidance in guidances:
+            where = f"{_name(unit)} at guidance {guidance:g}"
+            done = self._do(
+                self.drawn(unit, guidance),
+                lambda cell, scale=guidance: self._make_pictures(unit, scale, fitted, cell),
+                f"drawing {where}",
+                told,
+            ) and self._do(
+                self.seen(unit, guidance),
+                lambda cell, scale=guidance: self._make_seen(unit, scale, cell),
+                f"looking at {where}",
+                told,
+            )
+            finished = finished and done
+        return finished
+
+    @staticmethod
+    def _do(
+        cell: Cell, make: Callable[[Cell], Mapping[str, Any]], what: str, told: Callable[[str], None]
+    ) -> bool:
+        """Fill a cell unless it is full; False where another process is filling it."""
+        if cell.done:
+            return True
+        with cell.claimed() as mine:
+            if mine and not cell.done:
+                told(what)
+                cell.finish(**make(cell))
+        return cell.done
+
+    def _make_fit(self, unit: Unit, cell: Cell) -> Mapping[str, Any]:
+        config = self.config(unit).model_copy(update={"out": cell.folder / "run"})
+        record = METHODS[unit.variant.method].fit(config, cell.folder / "run")
+        return asdict(record)
+
+    def _make_pictures(self, unit: Unit, guidance: float, fitted: Cell, cell: Cell) -> Mapping[str, Any]:
+        settings, drawer = self._sampling(unit, guidance), self.drawer(unit, fitted)
+        emotions = [name for name in self.arena.emotions for _ in range(self.arena.each)]
+        files = [cell.folder / "pictures" / name / f"{i:05d}.png" for i, name in enumerate(emotions)]
+        for start in range(0, len(files), _TOGETHER):
+            rows = slice(start, start + _TOGETHER)
+            if not all(file.exists() for file in files[rows]):
+                # Picture i hangs on seed + i alone, so any part of the pictures can be drawn by itself.
+                seed = _FIRST_SEED + _SEED_STRIDE * unit.seed + start
+                condition = drawer.condition(emotions[rows], seed)
+                drawn = drawer.generate(condition, seed, settings)
+                _save(drawn, files[rows])
+        return {"pictures": len(files)}
+
+    def drawer(self, unit: Unit, fitted: Cell | None = None) -> Drawer:
+        """The fitted method, ready to draw as its variant says."""
+        config, run = self.config(unit), (fitted or self.fit(unit)).folder / "run"
+        base, method = self.base(config), METHODS[unit.variant.method]
+        embeds = drawing_embeds(unit.variant.drawing.embeds, config, self.arena.real(unit.seed))
+        return method.open(config, run, base) if embeds is None else method.open(config, run, base, embeds)
+
+    def base(self, config: TrainConfig) -> BaseModel:
+        """The base model of all rows."""
+        return self._base(config.base)
+
+    def _make_seen(self, unit: Unit, guidance: float, cell: Cell) -> Mapping[str, Any]:
+        pictures = LabelledPictures.from_folder(self.pictures(unit, guidance), self.arena.emotions)
+        observe(pictures, self._instruments(unit.seed)).save(cell.folder / "seen.npz")
+        return {"pictures": len(pictures.paths)}
+
+    def _sampling(self, unit: Unit, guidance: float) -> SamplingSettings:
+        branches = unit.variant.drawing.branches or self.config(unit).hilora_branches
+        return replace(self.arena.sampling, guidance=guidance, hilora_branches=branches)
+
+    def _real_fingerprint(self, seed: int) -> str:
+        digest = hashlib.sha256()
+        for path in self.arena.real(seed).paths:
+            digest.update(sha256_file(path).encode("ascii"))
+        return digest.hexdigest()
+
+
+def set_fingerprint(training_set: TrainingSet) -> str:
+    """A hash of a set's tables: pictures by content, captions, verdicts of the filter."""
+    files = [training_set.root / name for name in _TABLES]
+    told = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
+    return hashlib.sha256(told.encode("ascii")).hexdigest()
+
+
+def _save(pictures: Sequence[Image.Image], files: Sequence[Path]) -> None:
+    for picture, file in zip(pictures, files, strict=True):
+        with atomic_path(file) as part:
+            picture.save(part, format="PNG")
+
+
+def _name(unit: Unit) -> str:
+    setting = "".join(f", {key} {value}" for key, value in unit.setting.items())
+    return f"{unit.variant.name}, seed {unit.seed}{setting}"
