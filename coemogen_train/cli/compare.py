@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,8 @@ def compare(
         raise UserError("say what to compare in: --toy is the bundled miniature.")
     engine = _toy_engine(out.absolute(), range(seeds), experiment, quick)
     if worker:
-        engine.work(lambda what: None, wait=False)
+        _end_with_parent()
+        engine.work(lambda what: print(what, file=sys.stderr, flush=True))
         return Answer({})
     if not report_only:
         count = jobs or os.cpu_count() or 1
@@ -76,9 +78,8 @@ def _toy_engine(out: Path, seeds: range, names: list[str] | None, quick: bool) -
     wanted = list(EXPERIMENTS) if names and "all" in names else names or ["table"]
     if unknown := [name for name in wanted if name not in EXPERIMENTS]:
         raise UserError(f"no experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, all.")
-    folder = out / "quick" if quick else out
     chosen = [EXPERIMENTS[name] for name in dict.fromkeys(wanted)]
-    return Engine(toy_arena(folder, quick), folder, list(seeds), chosen)
+    return Engine(toy_arena(out / "quick" if quick else out, quick), out, list(seeds), chosen)
 
 
 @contextmanager
@@ -96,7 +97,9 @@ def _workers(count: int, sharing: int) -> Iterator[None]:
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
     command = [sys.executable, "-m", __name__.split(".cli")[0], *arguments, "--worker"]
     workers = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        subprocess.Popen(  # noqa: S603 - ourselves
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
         for _ in range(count)
     ]
     try:
@@ -106,6 +109,16 @@ def _workers(count: int, sharing: int) -> Iterator[None]:
             process.terminate()  # whatever cell it has in hand is begun again by the next
         for process in workers:
             process.wait()
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one does, however it ends: its end of our input closes then."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _told(engine: Engine, progress: Report) -> Any:

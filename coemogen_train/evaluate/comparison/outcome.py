@@ -32,7 +32,7 @@ def comparison_of(engine: Engine) -> Comparison:
                 f"{experiment.name}/{variant.name}, seed {s}" for s in engine.seeds if s not in seeds
             ]
             if choice is not None and seeds:
-                rows += _rows(engine, experiment, variant, choice, seeds)
+                rows.append(_row(engine, experiment, variant, choice, seeds))
     return Comparison(
         world=engine.arena.world,
         protocol="fixed",
@@ -57,17 +57,16 @@ def _finished_seeds(
     return tuple(seed for seed in engine.seeds if finished(seed))
 
 
-def _rows(
+def _row(
     engine: Engine, experiment: Experiment, variant: Variant, choice: Choice, seeds: tuple[int, ...]
-) -> list[Row]:
-    """One row; with scales of the experiment's own one more for each of them, since these are its question."""
+) -> Row:
     guidances = engine.guidances(experiment, choice)
     points = {g: _metrics(engine, variant, choice, seeds, g) for g in guidances}
     curve = tuple(CurvePoint(g, points[g]) for g in guidances) if len(guidances) > 1 else ()
     units = [Unit(variant, seed, choice.setting) for seed in seeds]
     costs = [engine.shop.fit(unit).facts() for unit in units]
     best = choice.guidance if choice.guidance in points else guidances[0]
-    row = Row(
+    return Row(
         name=variant.name,
         experiment=experiment.name,
         kind=variant.kind,
@@ -84,7 +83,6 @@ def _rows(
         sheet=_sheet(engine, units[0], best),
         note=variant.note,
     )
-    return [row]
 
 
 def _metrics(

@@ -1,4 +1,4 @@
-"""One row at one seed, from its fit to what the instruments saw: three kinds of cells, each of the one before.
+"""One row at one seed, from its fit to what the instruments saw: three kinds of cells.
 
 fit     what the method learned
 drawn   its pictures at one guidance scale, a folder per emotion

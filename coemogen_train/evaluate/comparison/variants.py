@@ -41,9 +41,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row. fit: settings that differ from the comparison's own; `times_steps` is a factor on its steps. tries: whether it has the few settings of
-    its method tried, and its guidance chosen, on held-in seeds; otherwise it takes both as `like`, another
-    variant's name, had them chosen.
+    """A row.
+
+    fit: settings that differ from the comparison's own; `times_steps` is a factor on its steps. like: another
+    variant, as which it takes the setting and the guidance that were chosen on held-in seeds; None: it has
+    those of its own chosen.
     """
 
     name: str
