@@ -5,6 +5,7 @@ Who fills a `Comparison` decides nothing about its looks; who shows it computes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -15,13 +16,15 @@ Kind = Literal["reference", "baseline", "ours", "ablation"]
 @dataclass(frozen=True)
 class Estimate:
     """A figure over its seeds: `values`, one per seed in the order of the row's seeds; mean, and the interval
-    that pictures and seeds together leave it, 95%.
+    that pictures and seeds together leave it, 95%; `errors`, of each seed the standard error over its
+    pictures, where it is known. Made by `statistics.estimate`.
     """
 
     mean: float
     low: float
     high: float
     values: tuple[float, ...] = ()
+    errors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,21 @@ class Comparison:
     unfinished: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it: every metric an object with mean, low, high and values."""
-        told = asdict(self)
+        """As JSON holds it: every metric an object with mean, low, high and values, null for none."""
+        told = _plain(asdict(self))
         for row in told["rows"]:
             row.update(row.pop("metrics"))
             for point in row["curve"]:
                 point.update(point.pop("metrics"))
         return told
+
+
+def _plain(value: Any) -> Any:
+    """Without numbers that are not finite, for which JSON has no word."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
