@@ -130,7 +130,7 @@ class TrainingSet:
         if split is not None and split not in SPLITS:
             raise DataError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}.")
         if self._rows is None:
-            self._rows = read_rows(self.root, self._image_base())
+            self._rows = read_rows(self.root, self.image_base)
         return self._rows.where(split, kept_only)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -166,7 +166,8 @@ class TrainingSet:
         tables.write_table(self.root / "similarities.parquet", tables.SIMILARITIES, _ascending(rows))
         self.reload()
 
-    def _image_base(self) -> Path:
+    @property
+    def image_base(self) -> Path:
         """The folder that relative image paths start from."""
         if self.info.image_root is not None:
             moved = Path(os.path.normpath(self.root / self.info.image_root))
