@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..figures import figures
-from ..intervals import Interval
 from .engine import Choice, Engine
 from .result import Comparison, CurvePoint, Estimate, Row
-from .statistics import estimate
+from .statistics import estimates
 from .units import Unit
 from .variants import Captions, Experiment, Variant
 
@@ -88,13 +87,7 @@ def _row(
 def _metrics(
     engine: Engine, variant: Variant, choice: Choice, seeds: Sequence[int], guidance: float
 ) -> dict[str, Estimate]:
-    return _estimates([engine.figures(Unit(variant, seed, choice.setting), guidance) for seed in seeds])
-
-
-def _estimates(of_seeds: Sequence[dict[str, Interval]]) -> dict[str, Estimate]:
-    """Each figure that every seed has, over the seeds."""
-    names = [name for name in of_seeds[0] if all(name in of_seed for of_seed in of_seeds)]
-    return {name: estimate([of_seed[name] for of_seed in of_seeds]) for name in names}
+    return estimates([engine.figures(Unit(variant, seed, choice.setting), guidance) for seed in seeds])
 
 
 def _over_seeds(values: Sequence[float]) -> Estimate:
@@ -113,7 +106,7 @@ def _reference(engine: Engine, experiment: Experiment) -> Row:
         title="real, held out",
         seeds=engine.seeds,
         pictures=len(real.paths),
-        metrics=_estimates(of_seeds),
+        metrics=estimates(of_seeds),
     )
 
 
