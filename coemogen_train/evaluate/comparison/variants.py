@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ...data.caption_variants import CaptionForm
 from .result import Kind
-
-CaptionForm = Literal["sentences", "words", "name", "none"]
 
 
 @dataclass(frozen=True)
