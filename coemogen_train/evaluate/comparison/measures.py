@@ -133,8 +133,10 @@ def measure(name: str) -> Measure:
     return MEASURES.get(name) or Measure(name, name.replace("_", " "), "", 3, _ANY, "")
 
 
-def in_order(names: Iterable[str]) -> list[Measure]:
-    """The measures of these names: the known ones first, in the order of the tables."""
-    given = dict.fromkeys(names)
-    known = [known for name, known in MEASURES.items() if name in given]
-    return known + [measure(name) for name in given if name not in MEASURES]
+def in_order(names: Iterable[str], keep: bool = False) -> list[Measure]:
+    """The measures of these names: the known ones first, in the order of the tables; or as they are given."""
+    given = list(dict.fromkeys(names))
+    order = list(MEASURES)
+    if not keep:
+        given.sort(key=lambda name: order.index(name) if name in MEASURES else len(order))
+    return [measure(name) for name in given]

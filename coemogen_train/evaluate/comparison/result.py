@@ -70,6 +70,8 @@ class Comparison:
 
     world: what the pictures are, in a sentence. emotions: in their order. facts: (what, value) pairs for the
     page: base, set, budget, sampler, versions, machine. unfinished: cells that are missing, if any.
+    claims_sha256: of the claims as they stood when the run began, "" where nobody noted it. real_weights:
+    whether the base is Stable Diffusion 1.5 as it was published.
     """
 
     world: str
@@ -78,6 +80,8 @@ class Comparison:
     rows: tuple[Row, ...]
     facts: tuple[tuple[str, str], ...] = ()
     unfinished: tuple[str, ...] = ()
+    claims_sha256: str = ""
+    real_weights: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: every metric an object with mean, low, high and values, null for none."""

@@ -1,0 +1,100 @@
+"""The words of a comparison's report: what the figures say, and as plainly what they do not say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .claims import Claims, Judged
+from .measures import Measure
+from .result import Comparison, Row
+
+TITLE = "CoEmoGen beside the others"
+INTERVALS = (
+    "Each figure is the mean over the seeds of a row, at the guidance scale that was chosen for it on a "
+    "held-in seed; below it the 95% interval that pictures and seeds together leave it. Intervals that "
+    "overlap do not mean that two rows are alike, because rows share their seeds: the claims below are tested "
+    "seed by seed."
+)
+CURVES = (
+    "Guidance trades variety for accuracy, so methods are compared as curves: one point per guidance scale, "
+    "which stands beside it, with 95% intervals both ways; up and to the right is better. A ring marks the "
+    "scale that was chosen for the table."
+)
+DOTS = "Dots are means, bars their 95% intervals, small ticks the single seeds."
+SHEETS = "The first pictures of the first seed for each emotion, none chosen."
+COSTS = (
+    "Every method saw the same number of training samples altogether, and had as few settings tried. Seconds "
+    "are the mean over seeds on the machine named above."
+)
+FOOTER = "Made by coemogen_train compare; the same figures stand in compare.json and compare.md."
+
+
+def weights(comparison: Comparison) -> str:
+    """Whether these figures may be read as the paper's."""
+    if comparison.real_weights:
+        return "The base of this run is Stable Diffusion 1.5 with its published weights."
+    return (
+        "No figure here is from real Stable Diffusion 1.5 weights, but for the published ones, which stand in "
+        "a table of their own: compare rows of this run with each other, not with the paper's."
+    )
+
+
+def unfinished(comparison: Comparison) -> str:
+    """What is missing, if anything."""
+    if not comparison.unfinished:
+        return ""
+    return f"Unfinished, so that figures are missing or of fewer seeds: {', '.join(comparison.unfinished)}."
+
+
+def tally(judged: Sequence[Judged]) -> str:
+    """How many claims came out how."""
+    counts = Counter(entry.verdict for entry in judged)
+    tested = len(judged) - counts["not tested"]
+    if not tested:
+        return "This run tests none of the claims."
+    return (
+        f"Of {tested} claims that this run can test, {counts['supported']} are supported, "
+        f"{counts['contradicted']} contradicted and {counts['not decided']} not decided."
+    )
+
+
+def claims(known: Claims, comparison: Comparison) -> str:
+    """How the claims were tested, and what shows that they were written before."""
+    if not comparison.claims_sha256:
+        noted = "their file's SHA-256 was not noted when the run began"
+    elif comparison.claims_sha256 == known.sha256:
+        noted = "their file is the one that was noted when the run began"
+    else:
+        noted = "their file HAS CHANGED since the run began, so these are not the claims it was to test"
+    return (
+        "Each claim is tested by the differences of its two rows seed by seed (Student's paired test, never "
+        "more certain than the number of pictures allows), two-sided, and corrected by Holm's method for all "
+        "claims that this run can test; supported or contradicted means a corrected p below 0.05. The claims "
+        f"were written down before: {noted} (SHA-256 {known.sha256[:16]})."
+    )
+
+
+def beside(comparison: Comparison) -> str:
+    """What setting the two tables side by side can mean."""
+    if comparison.real_weights:
+        return (
+            "The two tables differ in probes, in protocol and in which real pictures stand for the truth, so "
+            "compare orders and gaps rather than figures."
+        )
+    return (
+        "The two tables are of different worlds: their figures cannot be compared, only the order of their "
+        "rows and which gaps there are. No figure of this run is from real Stable Diffusion 1.5 weights."
+    )
+
+
+def notes(rows: Sequence[Row], kinds: Sequence[Measure]) -> list[str]:
+    """What each column means, and how few seeds there are where they are few."""
+    told = [f"{kind.title}: {kind.tells}." for kind in kinds if kind.tells]
+    fewest = min(len(row.seeds) for row in rows)
+    if fewest == 1:
+        told.append(
+            "Rows of 1 seed have intervals over pictures alone: another training seed adds a spread that "
+            "they do not contain."
+        )
+    return told
