@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def compare(
 
     Settings and guidance of every method are chosen on a held-in seed. What is finished is kept in DIR: the
     same command goes on after an interruption, and adds experiments and seeds to what is there. Leaves
-    comparison.json, comparison.md and comparison.html.
+    compare.json, compare.md and compare.html.
 
     \b
     Example: coemogen_train compare --toy --seeds 3 --out comparison
@@ -132,10 +133,13 @@ def _told(engine: Engine, progress: Report) -> Any:
 
 def _answer(engine: Engine) -> Answer:
     from ..evaluate.comparison.outcome import comparison_of
-    from ..evaluate.comparison.page import write_report
-    from ..evaluate.comparison.tables import terminal_tables
+    from ..evaluate.comparison.report import write_report
+    from ..evaluate.comparison.tables import experiments, figures_table, question, rich_table
 
     comparison = comparison_of(engine)
     files = write_report(comparison, engine.out)
-    data = {**comparison.to_dict(), "files": [str(file) for file in files]}
-    return Answer(data, [*terminal_tables(comparison), *map(str, files)])
+    tables = [
+        rich_table(figures_table(rows), question(name)) for name, rows in experiments(comparison).items()
+    ]
+    told = json.loads(files[0].read_text(encoding="utf-8"))
+    return Answer({**told, "files": files}, [*tables, *map(str, files)])

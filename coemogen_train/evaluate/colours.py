@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+COLOURS = ("saturation", "clipped")
 _ENDS = (1, 254)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...methods import METHODS
 from ..figures import figures
-from ..intervals import Interval
+from ..intervals import Interval, bootstrap_mean
 from .arena import HELD_IN, Arena
 from .units import Unit, Workshop
 from .variants import Experiment, Variant
@@ -138,7 +138,12 @@ class Engine:
 
     def figures(self, unit: Unit, guidance: float) -> dict[str, Interval]:
         """The figures of a unit's pictures at one scale."""
-        return figures(self.shop.observations(unit, guidance), self.shop.real(unit.seed))
+        seen = self.shop.observations(unit, guidance)
+        colours = {
+            name: bootstrap_mean(values, seen.emotions, seed=unit.seed)
+            for name, values in self.shop.colours(unit, guidance).items()
+        }
+        return {**figures(seen, self.shop.real(unit.seed), seed=unit.seed), **colours}
 
 
 def known_variant(name: str) -> Variant:

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...base.load import load_base
@@ -23,7 +25,9 @@ from ...data.samples import TrainingSet
 from ...files import atomic_path, sha256_file
 from ...methods import METHODS, Drawer
 from ...train.config import FREE_ON_RESUME, TrainConfig, make_config
-from ..observe import Observations, observe
+from ..colours import COLOURS, colours_of
+from ..observations import Observations
+from ..observe import observe
 from ..pictures import LabelledPictures
 from .arena import Arena
 from .cells import Cell, Cells
@@ -101,6 +105,11 @@ class Workshop:
     def observations(self, unit: Unit, guidance: float) -> Observations:
         """What was seen, read."""
         return Observations.load(self.seen(unit, guidance).folder / "seen.npz")
+
+    def colours(self, unit: Unit, guidance: float) -> dict[str, NDArray[np.float64]]:
+        """Of each picture, in the order of the observations, its saturation and its clipped share."""
+        with np.load(self.seen(unit, guidance).folder / "colours.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in COLOURS}
 
     def pictures(self, unit: Unit, guidance: float) -> Path:
         """The folder of the pictures."""
@@ -189,8 +198,11 @@ class Workshop:
 
     def _make_seen(self, unit: Unit, guidance: float, cell: Cell) -> Mapping[str, Any]:
         pictures = LabelledPictures.from_folder(self.pictures(unit, guidance), self.arena.emotions)
+        colours = [colours_of([pictures.load(number)]) for number in range(len(pictures))]
+        with atomic_path(cell.folder / "colours.npz") as part:
+            np.savez(part, **{name: np.concatenate([c[name] for c in colours]) for name in COLOURS})
         observe(pictures, self._instruments(unit.seed)).save(cell.folder / "seen.npz")
-        return {"pictures": len(pictures.paths)}
+        return {"pictures": len(pictures)}
 
     def _sampling(self, unit: Unit, guidance: float) -> SamplingSettings:
         branches = unit.variant.drawing.branches or self.config(unit).hilora_branches
