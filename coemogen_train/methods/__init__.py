@@ -3,9 +3,23 @@
 from collections.abc import Mapping
 
 from .coemogen import CoEmoGen
+from .dreambooth import DreamBooth, DreamBoothConditional
+from .emogen import EmoGen
 from .method import Condition, Drawer, FitRecord, Method
+from .prompts import NamePrompt, SentencePrompt
+from .textual_inversion import TextualInversion
 
-METHODS: Mapping[str, Method] = {method.key: method for method in (CoEmoGen(),)}
+_IN_ORDER: tuple[Method, ...] = (
+    NamePrompt(),
+    SentencePrompt(),
+    TextualInversion(),
+    DreamBooth(),
+    DreamBoothConditional(),
+    EmoGen(),
+    CoEmoGen(),
+)
+
+METHODS: Mapping[str, Method] = {method.key: method for method in _IN_ORDER}
 """By key, in the order of the table."""
 
 __all__ = ["METHODS", "Condition", "Drawer", "FitRecord", "Method"]
