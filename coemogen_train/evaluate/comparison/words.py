@@ -13,8 +13,8 @@ TITLE = "CoEmoGen beside the others"
 INTERVALS = (
     "Each figure is the mean over the seeds of a row, at the guidance scale that was chosen for it on a "
     "held-in seed; below it the 95% interval that pictures and seeds together leave it. Intervals that "
-    "overlap do not mean that two rows are alike, because rows share their seeds: the claims below are tested "
-    "seed by seed."
+    "overlap do not mean that two rows are alike, because rows share their seeds: the claims below are "
+    "tested seed by seed."
 )
 CURVES = (
     "Guidance trades variety for accuracy, so methods are compared as curves: one point per guidance scale, "
@@ -35,8 +35,8 @@ def weights(comparison: Comparison) -> str:
     if comparison.real_weights:
         return "The base of this run is Stable Diffusion 1.5 with its published weights."
     return (
-        "No figure here is from real Stable Diffusion 1.5 weights, but for the published ones, which stand in "
-        "a table of their own: compare rows of this run with each other, not with the paper's."
+        "No figure here is from real Stable Diffusion 1.5 weights, but for the published ones, which stand "
+        "in a table of their own: compare rows of this run with each other, not with the paper's."
     )
 
 

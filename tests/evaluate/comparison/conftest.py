@@ -1,4 +1,4 @@
-"""A comparison as an engine would give it: all rows of the table and two more experiments, made-up figures."""
+"""A comparison as an engine would give it: the table and two more experiments, made-up figures."""
 
 from __future__ import annotations
 
