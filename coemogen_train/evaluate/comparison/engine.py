@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -22,6 +22,7 @@ from .units import Unit, Workshop
 from .variants import Experiment, Variant
 
 _WAIT = 2.0
+_FIGURES = 1  # raised whenever figures of the same observations would come out otherwise
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,32 @@ class Engine:
         return all(self.choice(variant) is not None for variant in self.variants.values())
 
     def figures(self, unit: Unit, guidance: float) -> dict[str, Interval]:
-        """The figures of a unit's pictures at one scale."""
+        """The figures of a unit's pictures at one scale, with what can be said of their colours."""
+        return self._kept(
+            lambda: self._figures(unit, guidance),
+            seen=self.shop.seen(unit, guidance).key,
+            real=self.shop.real_cell(unit.seed).key,
+        )
+
+    def real_figures(self, seed: int) -> dict[str, Interval]:
+        """Those of the real held-out pictures, without any distance to themselves."""
+        real = self.shop.real_cell(seed).key
+        return self._kept(lambda: figures(self.shop.real(seed), None, seed=seed), real=real)
+
+    def _figures(self, unit: Unit, guidance: float) -> dict[str, Interval]:
         seen = self.shop.observations(unit, guidance)
         colours = {
             name: bootstrap_mean(values, seen.emotions, seed=unit.seed)
             for name, values in self.shop.colours(unit, guidance).items()
         }
         return {**figures(seen, self.shop.real(unit.seed), seed=unit.seed), **colours}
+
+    def _kept(self, make: Callable[[], dict[str, Interval]], **depends: Any) -> dict[str, Interval]:
+        """Figures that are computed once; the bootstrap takes seconds."""
+        cell = self.shop.cells.cell("figures", version=_FIGURES, **depends)
+        if not cell.done:
+            cell.finish(**{name: asdict(interval) for name, interval in make().items()})
+        return {name: Interval(**told) for name, told in cell.facts().items()}
 
 
 def known_variant(name: str) -> Variant:

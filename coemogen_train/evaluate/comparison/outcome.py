@@ -7,7 +7,6 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ..figures import figures
 from .engine import Choice, Engine
 from .result import Comparison, CurvePoint, Estimate, Row
 from .statistics import estimates
@@ -97,7 +96,7 @@ def _over_seeds(values: Sequence[float]) -> Estimate:
 
 def _reference(engine: Engine, experiment: Experiment) -> Row:
     """Real held-out pictures, measured as all others are; no distance to themselves."""
-    of_seeds = [figures(engine.shop.real(seed), None) for seed in engine.seeds]
+    of_seeds = [engine.real_figures(seed) for seed in engine.seeds]
     real = engine.arena.real(engine.seeds[0])
     return Row(
         name="real",

@@ -59,6 +59,7 @@ class Workshop:
         self.arena, self.cells = arena, Cells(out / "cells")
         self._instruments = lru_cache(maxsize=2)(arena.instruments)
         self._base = lru_cache(maxsize=1)(load_base)
+        self._real_fingerprint = lru_cache(maxsize=None)(self._hash_of_real)
 
     def config(self, unit: Unit) -> TrainConfig:
         """The settings of a unit's fit; `out` is its cell's folder."""
@@ -117,15 +118,19 @@ class Workshop:
 
     def real(self, seed: int) -> Observations:
         """What the instruments see of real held-out pictures."""
-        cell = self.cells.cell(
-            "real", pictures=self._real_fingerprint(seed), instruments=self._instruments(seed).fingerprint
-        )
+        cell = self.real_cell(seed)
         file = cell.folder / "seen.npz"
         if not cell.done:
             with cell.claimed():  # where another process has it, both make the same
                 observe(self.arena.real(seed), self._instruments(seed)).save(file)
                 cell.finish()
         return Observations.load(file)
+
+    def real_cell(self, seed: int) -> Cell:
+        """Its cell."""
+        return self.cells.cell(
+            "real", pictures=self._real_fingerprint(seed), instruments=self._instruments(seed).fingerprint
+        )
 
     def work(self, unit: Unit, guidances: Sequence[float], told: Callable[[str], None]) -> bool:
         """Do what is missing of a unit at these scales, but for what another process is doing.
@@ -208,7 +213,7 @@ class Workshop:
         branches = unit.variant.drawing.branches or self.config(unit).hilora_branches
         return replace(self.arena.sampling, guidance=guidance, hilora_branches=branches)
 
-    def _real_fingerprint(self, seed: int) -> str:
+    def _hash_of_real(self, seed: int) -> str:
         digest = hashlib.sha256()
         for path in self.arena.real(seed).paths:
             digest.update(sha256_file(path).encode("ascii"))
