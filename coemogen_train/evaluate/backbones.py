@@ -21,8 +21,10 @@ from ..base.model import freeze, module_fingerprint
 from ..errors import UserError
 from .instruments import Features, PictureProbe
 from .probe_file import load_probe
+from .probes import EmotionProbe
 
 _BATCH = 32
+_LIBRARIES = ("torchvision:", "timm:")
 _SPEC = "torchvision:NAME (such as torchvision:resnet50) or timm:NAME"
 
 
@@ -102,30 +104,50 @@ def picture_probe(
     Args:
         path: as `save_probe` wrote it.
         clip: taken where the probe was trained on it, or does not know on what.
-        weights_dir, device: of another backbone, as in `load_backbone`.
-        others: makers of further encoders, by the name that probes know them by.
+        weights_dir, device, others: of another backbone, as in `encoder_of`.
 
     Raises:
         UserError: the file is no probe, or its encoder cannot be had.
     """
     probe = load_probe(path)
-    eyes: PictureEncoder = clip
-    if probe.encoder and probe.encoder != clip.fingerprint:
-        if probe.backbone in (others or {}):
-            eyes = (others or {})[probe.backbone]()
-        elif ":" in probe.backbone and probe.backbone.partition(":")[0] in ("torchvision", "timm"):
-            eyes = load_backbone(probe.backbone, weights_dir, device)
-    probe.require_encoder(eyes.fingerprint, eyes.name)
-    if probe.width != eyes.image_width:
-        raise UserError(
-            f"{path}: this probe reads features of width {probe.width} ({probe.backbone}), {eyes.name} gives "
-            f"{eyes.image_width}: name the CLIP that it was trained on with --vision."
-        )
+    encoder = encoder_of(probe, lambda: clip, weights_dir, device, others)
 
     def encode(images: Sequence[Image.Image]) -> Features:
-        return eyes.encode_images(images).numpy().astype(np.float32, copy=False)
+        return encoder.encode_images(images).numpy().astype(np.float32, copy=False)
 
     return PictureProbe(probe, encode)
+
+
+def encoder_of(
+    probe: EmotionProbe,
+    clip: Callable[[], PictureEncoder],
+    weights_dir: Path | None = None,
+    device: str = "cpu",
+    others: Mapping[str, Callable[[], PictureEncoder]] | None = None,
+) -> PictureEncoder:
+    """The encoder that a probe asks for.
+
+    Args:
+        clip: loads the CLIP at hand, asked where the probe's backbone is none that this module loads.
+        weights_dir, device: as in `load_backbone`.
+        others: makers of further encoders, by the name that probes know them by.
+
+    Raises:
+        UserError: it cannot be had, or is another one than the probe was trained on.
+    """
+    if others and probe.backbone in others:
+        encoder = others[probe.backbone]()
+    elif probe.backbone.startswith(_LIBRARIES):
+        encoder = load_backbone(probe.backbone, weights_dir, device)
+    else:
+        encoder = clip()
+    probe.require_encoder(encoder.fingerprint, encoder.name)
+    if probe.width != encoder.image_width:
+        raise UserError(
+            f"the emotion probe reads features of width {probe.width} ({probe.backbone}), {encoder.name} "
+            f"gives {encoder.image_width}: name the CLIP that it was trained on with --vision."
+        )
+    return encoder
 
 
 # ---------------------------------------------------------------------------------------------- torchvision

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .intervals import Interval
+from .probe_pair import Agreement, Crossing
 from .probe_training import ProbeReport, Scored
 
 if TYPE_CHECKING:
@@ -52,6 +54,42 @@ def report_parts(report: ProbeReport) -> list[Table | str]:
             _floor_table(scored),
         ]
     return [*parts, *(f"Note: {note}" for note in report.notes)]
+
+
+def agreement_line(both: Agreement) -> str:
+    """What two probes agree on, in a sentence."""
+    kappa = "" if both.kappa is None else f" Cohen's kappa {both.kappa:.2f};"
+    return (
+        f"The two probes say the same of {_percent(both.share)} of {both.pictures} held-out pictures;{kappa} "
+        f"both right {both.both_right:.1%}, both wrong {both.both_wrong:.1%}."
+    )
+
+
+def crossing_parts(crossings: Sequence[Crossing]) -> list[Table | str]:
+    """Accuracy across sets: a table, and what its readers must know."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = "On the held-out pictures of other sets, of the emotions that both sets have"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("set", "features of", "pictures", "trained here", "trained there"):
+        table.add_column(heading, justify="left" if heading in ("set", "features of") else "right")
+    for crossing in crossings:
+        accuracies = [
+            "-" if accuracy is None else _percent(accuracy)
+            for accuracy in (crossing.trained_here, crossing.trained_there)
+        ]
+        cells = (crossing.other.name, crossing.backbone, str(crossing.pictures), *accuracies)
+        table.add_row(*map(Text, cells))
+    notes = {
+        f"Note: {crossing.other.name}: {note}": None for crossing in crossings for note in crossing.notes
+    }
+    return [table, *notes]
+
+
+def _percent(interval: Interval) -> str:
+    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"
 
 
 def _per_emotion(classes: Sequence[str], scored: Scored) -> dict[str, dict[str, float | int | None]]:

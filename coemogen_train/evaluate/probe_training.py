@@ -1,4 +1,5 @@
-"""`probe`: the paper's emotion probe, trained on a set's train split and scored on what was held out.
+"""`probe`: an emotion probe on CLIP (the paper's) or on another backbone, trained on a set's train split and
+scored on what was held out.
 
 The label of a picture does not depend on its caption, so what the filter dropped is used like the rest. What
 a probe labelled is not: it would teach the next one nothing but its own mistakes.
@@ -16,12 +17,12 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..base.vision import ClipEncoder
 from ..data.cache import CacheOptions, build_cache
 from ..data.embeddings import EmbeddingCache
 from ..data.prepare import Progress
 from ..data.samples import SPLITS, TrainingSet
 from ..errors import DataError
+from .backbones import PictureEncoder
 from .intervals import Interval, bootstrap_mean
 from .metrics import correct
 from .probes import EmotionProbe, ProbeScore, fit_probe
@@ -47,7 +48,8 @@ class Scored:
     """A probe's figures on real pictures that it has not seen.
 
     accuracy: with its interval over pictures, drawn within each emotion. mean_recall: over the emotions that
-    have pictures, all alike. commonest: the accuracy of always naming the commonest emotion.
+    have pictures, all alike. commonest: the accuracy of always naming the commonest emotion. seen, true: of
+    every picture, in the order of the set, by the probe's names.
     """
 
     accuracy: Interval
@@ -55,6 +57,8 @@ class Scored:
     commonest: float
     score: ProbeScore
     floors: tuple[AtFloor, ...]
+    seen: tuple[str, ...]
+    true: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +74,7 @@ class ProbeReport:
 
 def train_probe(
     of: TrainingSet,
-    clip: ClipEncoder,
+    clip: PictureEncoder,
     *,
     seed: int = 0,
     options: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
@@ -79,7 +83,7 @@ def train_probe(
     """Train a probe on the train split of a set and score it on val and test together.
 
     The classes are the emotions of the taxonomy that have a training picture, in its order. Features come
-    from the set's cache, which is built where it lacks some. `clip` needs its image half only.
+    from the set's cache, which is built where it lacks some. clip: its image half, or another backbone.
     seed: of the folds by which the penalty is chosen, and of the interval.
     Raises: DataError for a set with training pictures of fewer than two emotions, and as `build_cache`.
     """
@@ -112,7 +116,7 @@ def train_probe(
 def check_probe(
     probe: EmotionProbe,
     of: TrainingSet,
-    clip: ClipEncoder,
+    clip: PictureEncoder,
     *,
     all_splits: bool = False,
     seed: int = 0,
@@ -174,7 +178,8 @@ def _scored(
     true = [probe.classes[column] for column in probe.columns(wanted)]
     shares = probe.probabilities(features)
     best = shares.argmax(axis=1)
-    right = correct([probe.classes[column] for column in best], true)
+    seen = [probe.classes[column] for column in best]
+    right = correct(seen, true)
     score = probe.score(features, true)
     pictures = score.confusion.sum(axis=1)
     notes += _scoring_notes(probe.classes, pictures.tolist())
@@ -187,7 +192,8 @@ def _scored(
         )
     floors = tuple(_at_floor(floor, shares.max(axis=1), right) for floor in FLOORS)
     commonest = float(pictures.max() / pictures.sum())
-    return Scored(accuracy, float(recall.mean()), commonest, score, floors), notes
+    mean_recall = float(recall.mean())
+    return Scored(accuracy, mean_recall, commonest, score, floors, tuple(seen), tuple(true)), notes
 
 
 def _at_floor(floor: float, confidence: NDArray[np.float64], right: NDArray[np.float64]) -> AtFloor:
