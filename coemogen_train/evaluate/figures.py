@@ -1,0 +1,270 @@
+"""From what the instruments saw to the metrics of the tables, each with its interval.
+
+Every interval is over the generated pictures, drawn anew within each emotion; the real pictures, the probes
+and the adapter stay as they are (another training seed is another adapter: `interval_over_seeds`).
+
+* Means over pictures (Emo-A, polarity, Sem-C, story, precision, density): percentiles of 2,000 resamples.
+* Sem-D (fixed): the mean over all pairs of an emotion, in closed form; percentiles of resamples of pictures.
+* LPIPS, and Sem-D as published: means over drawn pairs; the error takes into account that pairs share
+  pictures (`distances.dyadic_error`).
+* FID, recall, coverage and narratives count what is distinct, so a resample, which repeats pictures, is worse
+  than the sample: percentiles would lie beside the figure. The interval is the figure and t times the
+  standard deviation of a few dozen resamples. These figures also depend on the number of pictures (FID falls
+  with it, coverage grows): compare equal counts only. KID does not, and gets its interval alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from ..errors import DataError
+from .distances import Neighbourhoods, dyadic_error, kernel_distance, neighbourhoods, spread_of_all_pairs
+from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_mean, stratified_resamples
+from .metrics import coverage, frechet_distance, tells_its_story
+from .observations import Observations
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.intp]
+
+_FEW, _FEWEST, _WIDE = 48, 20, 512
+_PROBE_NAMES = {"clip": "", "second": "_second"}
+
+
+def figures(
+    observed: Observations,
+    real: Observations | None,
+    protocol: str | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval]:
+    """All metrics that can be had, by name.
+
+    fid, kid, precision, recall, density, coverage: against the real pictures; coverage_within: the mean over
+    emotions of the share of an emotion's real pictures that its own generated ones cover. lpips, sem_c,
+    sem_d; emo_a, polarity_a: by the CLIP probe, with the ending _second by the other. story: the share of
+    pictures that tell a narrative of their emotion; narratives: how many an emotion reaches, on average.
+
+    Arguments:
+        real: None where nothing is to be compared with, as for the real pictures themselves.
+        protocol: None, or what both are of.
+
+    Raises:
+        DataError: generated and real pictures were seen under different protocols or by different
+            instruments.
+    """
+    if real is not None:
+        _require_alike(observed, real, protocol)
+    means = _per_picture(observed)
+    found: dict[str, Interval] = {}
+    if real is not None and min(len(observed), len(real)) > 1:
+        among = neighbourhoods(observed.inception, real.inception)
+        means |= {"precision": among.precise, "density": among.density}
+        found |= _distances(observed, real, among, seed)
+    found |= _means(means, observed.emotions, seed, resamples)
+    found |= _pair_figures(observed, seed, resamples)
+    if observed.stories is not None:
+        found["narratives"] = _narratives(observed, seed)
+    return found
+
+
+def figures_by_emotion(
+    observed: Observations, real: Observations | None, seed: int = 0
+) -> dict[str, dict[str, Interval]]:
+    """For each emotion its own accuracy, Sem-C, Sem-D, precision, recall, density and coverage."""
+    found = {}
+    for name in observed.names:
+        rows = observed.rows(name)
+        groups = (name,) * len(rows)
+        means = {metric: values[rows] for metric, values in _per_picture(observed).items()}
+        of_emotion: dict[str, Interval] = {}
+        if real is not None and name in real.names:
+            theirs = real.inception[real.rows(name)]
+            if min(len(rows), len(theirs)) > 1:
+                among = neighbourhoods(observed.inception[rows], theirs)
+                means |= {"precision": among.precise, "density": among.density}
+                of_emotion |= _shares(among, groups, seed)
+        found[name] = _means(means, groups, seed, RESAMPLES) | of_emotion
+    return found
+
+
+def text_alignment(
+    images: ArrayLike, texts: ArrayLike, groups: Sequence[str] | None = None, seed: int = 0
+) -> Interval:
+    """CLIP text alignment: the mean cosine of pictures' and their prompts' embeddings.
+
+    Arguments:
+        images, texts: [n, V] each, unnormalised; row i of both belongs to picture i.
+        groups: [n], the strata of the bootstrap; None: one.
+    """
+    cosines = text_cosines(images, texts)
+    return bootstrap_mean(cosines, groups or ("",) * len(cosines), seed=seed)
+
+
+def text_cosines(images: ArrayLike, texts: ArrayLike) -> FloatArray:
+    """[n], the cosine of each picture's embedding with its text's; both [n, V]."""
+    unit = [np.asarray(rows, dtype=np.float64) for rows in (images, texts)]
+    left, right = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in unit)
+    cosines: FloatArray = (left * right).sum(axis=1)
+    return cosines
+
+
+def _require_alike(observed: Observations, real: Observations, protocol: str | None) -> None:
+    protocols = {observed.protocol, real.protocol, protocol or observed.protocol}
+    if len(protocols) > 1:
+        raise DataError(
+            f"pictures seen under the protocols {' and '.join(sorted(protocols))} cannot be compared: "
+            "measure both alike."
+        )
+    if observed.inception.shape[1] != real.inception.shape[1]:
+        raise DataError("the pictures were seen by different instruments: measure both alike.")
+
+
+def _per_picture(observed: Observations) -> dict[str, FloatArray]:
+    """The figures that are means over pictures, [n] each."""
+    found = {f"emo_a{_ending(probe)}": right for probe, right in observed.right().items()}
+    found |= {f"polarity_a{_ending(probe)}": right for probe, right in observed.right_polarity().items()}
+    if (tops := observed.sem_c()) is not None:
+        found["sem_c"] = tops
+    if observed.stories is not None:
+        found["story"] = tells_its_story(observed.stories, observed.emotions, observed.narratives)
+    return found
+
+
+def _ending(probe: str) -> str:
+    return _PROBE_NAMES.get(probe, f"_{probe}")
+
+
+def _means(
+    values: Mapping[str, FloatArray], groups: Sequence[str], seed: int, resamples: int
+) -> dict[str, Interval]:
+    """`bootstrap_mean` of several figures on the same draws."""
+    if not values:
+        return {}
+    table = np.stack(list(values.values()))
+    draws = np.stack([table[:, rows].mean(axis=1) for rows in stratified_resamples(groups, resamples, seed)])
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return {
+        name: Interval(float(values[name].mean()), float(low[i]), float(high[i]))
+        for i, name in enumerate(values)
+    }
+
+
+def _pair_figures(observed: Observations, seed: int, resamples: int) -> dict[str, Interval]:
+    if not len(observed.pairs):
+        return {}
+    found = {"lpips": _over_pairs(observed, observed.lpips)}
+    if observed.protocol == "published":
+        found["sem_d"] = _over_pairs(observed, observed.sem_d)
+    else:
+        found["sem_d"] = _over_all_pairs(observed, seed, resamples)
+    return found
+
+
+def _over_pairs(observed: Observations, values: FloatArray) -> Interval:
+    """The mean over emotions of the mean over their pairs."""
+    turns = np.array(observed.turns)
+    names = tuple(dict.fromkeys(observed.turns))
+    rows = [np.flatnonzero(turns == name) for name in names]
+    means = np.array([values[own].mean() for own in rows])
+    if min(len(own) for own in rows) > 2:
+        errors = [
+            dyadic_error(values[own], observed.pairs[own], _members(observed.pairs[own])) for own in rows
+        ]
+        error = float(np.sqrt(np.square(errors).sum())) / len(names)
+    else:  # so few pairs show no spread of their own: that between the emotions is more
+        error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
+    half = float(student.ppf((1 + LEVEL) / 2, max(len(values) - len(names), 1))) * error
+    value = float(means.mean())
+    return Interval(value, value - half, value + half)
+
+
+def _members(pairs: NDArray[np.int64]) -> int:
+    return len(np.unique(pairs))
+
+
+def _over_all_pairs(observed: Observations, seed: int, resamples: int) -> Interval:
+    """Sem-D: the mean over emotions of the mean over all their pairs."""
+    names = [name for name in observed.names if len(observed.rows(name)) > 1]
+    generator = np.random.default_rng(seed)
+    values, draws = [], []
+    for name in names:
+        features = observed.clip[observed.rows(name)]
+        count = len(features)
+        values.append(float(spread_of_all_pairs(features)[0]))
+        counts = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
+        drawn = spread_of_all_pairs(features, counts)
+        draws.append(np.where(np.isnan(drawn), values[-1], drawn))
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(np.mean(values)), float(low), float(high))
+
+
+def _distances(
+    observed: Observations, real: Observations, among: Neighbourhoods, seed: int
+) -> dict[str, Interval]:
+    x, y = observed.inception, real.inception
+    number = _FEWEST if x.shape[1] > _WIDE else _FEW
+    draws = list(stratified_resamples(observed.emotions, number, seed))
+    counts = np.stack([np.bincount(rows, minlength=len(x)) for rows in draws])
+    kernel = kernel_distance(x, y, np.concatenate([np.ones((1, len(x))), counts]))
+    found = {
+        "fid": _spread(frechet_distance(x, y), [frechet_distance(x[rows], y) for rows in draws], 0.0),
+        "kid": _spread(float(kernel[0]), kernel[1:]),
+    }
+    found |= _shares(among, observed.emotions, seed)
+    within = [n for n in observed.names if min(len(observed.rows(n)), len(real.rows(n))) > 1]
+    if len(within) == len(observed.names):
+        own = [
+            _shares(_of_emotion(observed, real, name), (name,) * len(observed.rows(name)), seed)
+            for name in within
+        ]
+        found["coverage_within"] = _mean_of([shares["coverage"] for shares in own])
+    return found
+
+
+def _of_emotion(observed: Observations, real: Observations, name: str) -> Neighbourhoods:
+    return neighbourhoods(observed.inception[observed.rows(name)], real.inception[real.rows(name)])
+
+
+def _shares(among: Neighbourhoods, groups: Sequence[str], seed: int) -> dict[str, Interval]:
+    """Recall and coverage, with the spread of resamples in which a third of the pictures is missing."""
+    found = {}
+    for name, reached in (("recall", among.recalls), ("coverage", among.covers)):
+        draws = []
+        for rows in stratified_resamples(groups, _FEW, seed):
+            drawn = np.zeros(len(reached), dtype=bool)
+            drawn[rows] = True
+            draws.append(among.share(reached, drawn))
+        found[name] = _spread(among.share(reached), draws, 0.0, 1.0)
+    return found
+
+
+def _mean_of(intervals: Sequence[Interval]) -> Interval:
+    """The mean of independent figures."""
+    value = float(np.mean([interval.value for interval in intervals]))
+    half = float(np.sqrt(np.sum([(i.high - i.low) ** 2 for i in intervals]))) / 2 / len(intervals)
+    return Interval(value, value - half, value + half)
+
+
+def _narratives(observed: Observations, seed: int) -> Interval:
+    """How many narratives an emotion reaches, on average."""
+    stories = observed.stories or ()
+
+    def reached(rows: IndexArray) -> float:
+        told = [stories[row] for row in rows]
+        return coverage(told, [observed.emotions[row] for row in rows], observed.narratives).mean
+
+    draws = [reached(rows) for rows in stratified_resamples(observed.emotions, _FEW, seed)]
+    return _spread(reached(np.arange(len(stories))), draws, 0.0)
+
+
+def _spread(
+    value: float, draws: ArrayLike, least: float = float("-inf"), most: float = float("inf")
+) -> Interval:
+    """The figure, and t times the standard deviation of its resamples on both sides, within what it can be."""
+    array = np.asarray(draws, dtype=np.float64)
+    half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1))
+    return Interval(value, max(value - half, least), min(value + half, most))
