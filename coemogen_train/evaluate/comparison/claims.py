@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ...errors import ConfigError
 from .measures import Measure, measure
 from .result import Comparison, Estimate, Row
-from .statistics import PairedTest, holm, paired_test, smallest_exact_p
+from .statistics import PairedTest, Pool, holm, paired_test, pooled, smallest_exact_p
 
 Verdict = Literal["supported", "contradicted", "not decided", "not tested"]
 
@@ -77,6 +77,7 @@ class Judged:
                 "seeds": test.seeds,
                 "p": test.p,
                 "p_corrected": self.p,
+                "p_own_spread": test.pair,
                 "p_sign_flip": test.exact,
             }
         return told
@@ -133,7 +134,7 @@ def _claim(entry: Mapping[str, Any], where: str) -> Claim:
     given = {key: float(v) if key == "minimum" and type(v) is int else v for key, v in entry.items()}
     if not all(isinstance(value, kinds[key]) for key, value in given.items()):
         raise ConfigError(f"{where}: 'minimum' is a number, everything else a text.")
-    claim = Claim(**given)
+    claim = Claim(**given)  # type: ignore[arg-type]
     if claim.better not in ("higher", "lower") or not 0 <= claim.minimum < math.inf:
         raise ConfigError(f"{where}: 'better' is \"higher\" or \"lower\", 'minimum' a number not below 0.")
     return claim
@@ -145,7 +146,7 @@ def _shared(claim: Claim, rows: _Rows) -> tuple[Estimate, Estimate] | None:
     if any(row is None or claim.metric not in row.metrics for row in pair):
         return None
     first, second = (row for row in pair if row is not None)
-    seeds = [seed for seed in first.seeds if seed in second.seeds]
+    seeds = _common(first, second)
     chosen = tuple(_at(row, row.metrics[claim.metric], seeds) for row in (first, second))
     if not seeds or not all(map(math.isfinite, chosen[0].values + chosen[1].values)):
         return None
@@ -155,7 +156,7 @@ def _shared(claim: Claim, rows: _Rows) -> tuple[Estimate, Estimate] | None:
 def _at(row: Row, figure: Estimate, seeds: list[int]) -> Estimate:
     """A figure at some of its row's seeds."""
     if len(figure.values) != len(row.seeds):
-        return Estimate(math.nan, math.nan, math.nan, (math.nan,))
+        return Estimate(math.nan, math.nan, math.nan, (math.nan,) * len(seeds))
     places = [row.seeds.index(seed) for seed in seeds]
     values = tuple(figure.values[place] for place in places)
     errors = tuple(figure.errors[place] for place in places) if figure.errors else ()
@@ -164,7 +165,28 @@ def _at(row: Row, figure: Estimate, seeds: list[int]) -> Estimate:
 
 def _tested(claim: Claim, rows: _Rows) -> PairedTest | None:
     shared = _shared(claim, rows)
-    return None if shared is None else paired_test(*shared, margin=claim.sign * claim.minimum)
+    if shared is None:
+        return None
+    return paired_test(*shared, margin=claim.sign * claim.minimum, pool=_pool(claim, rows))
+
+
+def _pool(claim: Claim, rows: _Rows) -> Pool | None:
+    """The spread of all rows of the claim's experiment at the seeds of the claim, but for real pictures."""
+    pair = [rows[claim.experiment, name] for name in (claim.first, claim.second)]
+    seeds = _common(*pair)
+    figures = [
+        _at(row, row.metrics[claim.metric], seeds).values
+        for (experiment, _), row in rows.items()
+        if experiment == claim.experiment
+        and row.kind != "reference"
+        and claim.metric in row.metrics
+        and set(seeds) <= set(row.seeds)
+    ]
+    return pooled([values for values in figures if all(map(math.isfinite, values))])
+
+
+def _common(first: Row, second: Row) -> list[int]:
+    return [seed for seed in first.seeds if seed in second.seeds]
 
 
 def _judged(claim: Claim, test: PairedTest | None, p: float | None, count: int, rows: _Rows) -> Judged:
@@ -182,13 +204,14 @@ def _judged(claim: Claim, test: PairedTest | None, p: float | None, count: int, 
 
 def _numbers(kind: Measure, titles: list[str], shared: tuple[Estimate, Estimate], test: PairedTest) -> str:
     first, second = (kind.written(figure.mean) for figure in shared)
-    digits = f"+.{kind.digits}f"
-    known = math.isfinite(test.low) and math.isfinite(test.high)
-    interval = f" (95% interval {test.low:{digits}} to {test.high:{digits}})" if known else ""
+    low, difference, high = (
+        kind.written(value, sign=True) for value in (test.low, test.difference, test.high)
+    )
+    interval = f" (95% interval {low} to {high})" if math.isfinite(test.low) else ""
     seeds = "1 seed" if test.seeds == 1 else f"{test.seeds} seeds"
     return (
         f"{kind.title} {first} for {titles[0]}, {second} for {titles[1]}: "
-        f"{test.difference:{digits}}{interval} over {seeds}."
+        f"{difference}{interval} over {seeds}."
     )
 
 
@@ -209,12 +232,10 @@ def _decision(claim: Claim, verdict: Verdict, test: PairedTest, p: float | None,
 
 def _exact(seeds: int) -> str:
     """What a reader must know where few seeds leave the exact test no power."""
-    best = smallest_exact_p(seeds)
-    if best < LEVEL:
-        return ""
     return (
-        f" This rests on Student's t; by the exact sign-flip test, {best:g} at best, {seeds} seeds "
-        "decide nothing."
+        ""
+        if smallest_exact_p(seeds) < LEVEL
+        else f" (The exact sign-flip test cannot decide with {seeds} seeds.)"
     )
 
 

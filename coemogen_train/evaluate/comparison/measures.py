@@ -27,9 +27,12 @@ class Measure:
     bounds: tuple[float, float]
     tells: str
 
-    def written(self, value: float) -> str:
-        """The figure with its digits, a dash where there is none."""
-        return shown(value if math.isfinite(value) else None, self.digits)
+    def written(self, value: float, sign: bool = False) -> str:
+        """The figure with its digits, a dash where there is none; sign: with a plus where it is positive."""
+        if not math.isfinite(value):
+            return shown(None)
+        text = f"{value:{'+' if sign else ''}.{self.digits}f}"
+        return text.replace("-", "\N{MINUS SIGN}")
 
     def interval(self, figure: Estimate) -> str:
         """ "0.78 to 0.84"; empty where nothing is known of the interval."""

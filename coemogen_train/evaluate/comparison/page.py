@@ -9,8 +9,9 @@ from pathlib import Path
 from ...pages import Html, data_uri, join, page, style_sheet, tag, thumbnail
 from . import words
 from .claims import Claims, Judged
+from .dots import interval_plot
 from .measures import Measure, in_order
-from .plots import curves_plot, guidance_plot, has_curve, interval_plot, legend, tracked
+from .plots import curves_plot, guidance_plot, has_curve, legend, tracked
 from .published import SOURCE
 from .result import Comparison, Row
 from .tables import (
@@ -54,8 +55,8 @@ def comparison_page(
         _facts(comparison),
         _main(tables.get(main, [])),
         _curves(tables.get(main, [])),
-        _intervals(tables.get(main, [])),
         _claims(judged, claims, comparison),
+        _intervals(tables.get(main, [])),
         [_ablation(name, rows) for name, rows in tables.items() if name != main],
         _published(comparison),
         _sheets(comparison, folder),
@@ -143,7 +144,7 @@ def _curves(rows: Sequence[Row]) -> Html | None:
         panels = [_curve_panel("All rows", rows)]
     if not panels:
         return None
-    return _part("Accuracy against coverage", words.CURVES, tag("div", panels, class_="panels wide"))
+    return _part("Accuracy against coverage", words.CURVES, tag("div", panels, class_="tracks"))
 
 
 def _curve_panel(title: str, rows: Sequence[Row]) -> Html:
@@ -168,8 +169,10 @@ def _claims(judged: Sequence[Judged], claims: Claims, comparison: Comparison) ->
     if not judged:
         return None
     groups: dict[str, list[Judged]] = {}
+    untested = [entry for entry in judged if entry.verdict == "not tested"]
     for entry in judged:
-        groups.setdefault(entry.claim.group, []).append(entry)
+        if entry.verdict != "not tested":
+            groups.setdefault(entry.claim.group, []).append(entry)
     parts = [
         join(
             tag("h3", group) if group else None,
@@ -177,7 +180,13 @@ def _claims(judged: Sequence[Judged], claims: Claims, comparison: Comparison) ->
         )
         for group, entries in groups.items()
     ]
-    return _part("What was claimed, and what the data says", words.claims(claims, comparison), parts)
+    rest = tag(
+        "details",
+        tag("summary", f"{len(untested)} claims of rows that are not in this run"),
+        tag("ul", [_claim(entry) for entry in untested], class_="claims"),
+    )
+    text = words.claims(claims, comparison)
+    return _part("What was claimed, and what the data says", text, parts, rest if untested else None)
 
 
 def _claim(entry: Judged) -> Html:

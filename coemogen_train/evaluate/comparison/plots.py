@@ -1,4 +1,4 @@
-"""The plots of a comparison as inline SVG: curves of accuracy against coverage, and a figure over the rows.
+"""The plots of a comparison as inline SVG: curves of accuracy against coverage, and over guidance.
 
 Colours are the page's (`templates/compare.css`), chosen so that colour-blind readers tell them apart; tracks
 differ by the shape of their points as well.
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...pages import Html, nice_ticks, tag
-from .measures import Measure, measure
+from .axes import nothing, share, short, svg, ticks_of
+from .measures import measure
 from .result import CurvePoint, Estimate, Row
 
 SHAPES = 8
 """Shapes and colours that there are; more tracks begin again."""
 _WIDTH, _HEIGHT = 720, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 16, 52
-_LINE, _LABELS, _LETTERS = 30, 216, 34
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class _Axes:
     y_ticks: tuple[float, ...]
 
     def x(self, value: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * _share(value, self.x_ticks)
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * share(value, self.x_ticks)
 
     def y(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * _share(value, self.y_ticks)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share(value, self.y_ticks)
 
 
 def has_curve(row: Row, *metrics: str) -> bool:
@@ -53,9 +53,9 @@ def curves_plot(rows: Sequence[Row], x: str = "coverage", y: str = "emo_a") -> H
     tracks = [(row, _track(row, x, y)) for row in shown]
     points = [point for _, track in tracks for point in track]
     if not points:
-        return _nothing()
+        return nothing()
     axes = _Axes(
-        _ticks([p.metrics[x] for p in points], kinds[0]), _ticks([p.metrics[y] for p in points], kinds[1])
+        ticks_of([p.metrics[x] for p in points], kinds[0]), ticks_of([p.metrics[y] for p in points], kinds[1])
     )
     marks = _marked(axes, [(row, [(p, p.metrics[x], p.metrics[y]) for p in track]) for row, track in tracks])
     title = f"{kinds[1].title} against {kinds[0].title}"
@@ -69,9 +69,9 @@ def guidance_plot(rows: Sequence[Row], metric: str) -> Html:
     tracks = [(row, _points(row, (metric,))) for row in rows if has_curve(row, metric)]
     points = [point for _, track in tracks for point in track]
     if not points:
-        return _nothing()
+        return nothing()
     scales = [point.guidance for point in points]
-    axes = _Axes(nice_ticks(min(scales), max(scales)), _ticks([p.metrics[metric] for p in points], kind))
+    axes = _Axes(nice_ticks(min(scales), max(scales)), ticks_of([p.metrics[metric] for p in points], kind))
     marks = _marked(
         axes,
         [
@@ -113,75 +113,6 @@ def tracked(rows: Sequence[Row], *metrics: str) -> list[Row]:
     return [row for row in rows if has_curve(row, *metrics) or _is_reference(row, *metrics)]
 
 
-def interval_plot(rows: Sequence[Row], kind: Measure) -> Html:
-    """A figure over the rows: a dot with its interval, and the seeds as small ticks."""
-    figures = [
-        (row, row.metrics[kind.name])
-        for row in rows
-        if kind.name in row.metrics and math.isfinite(row.metrics[kind.name].mean)
-    ]
-    if not figures:
-        return _nothing()
-    ticks = _ticks([figure for _, figure in figures], kind)
-    height = _TOP + _LINE * len(figures) + 30
-    width = 560
-    right = width - 18
-
-    def x(value: float) -> float:
-        return _LABELS + (right - _LABELS) * _share(value, ticks)
-
-    bottom = _TOP + _LINE * len(figures)
-    parts: list[Html] = []
-    for tick in ticks:
-        parts.append(tag("line", x1=_n(x(tick)), x2=_n(x(tick)), y1=_TOP - 6, y2=bottom, class_="grid"))
-        parts.append(tag("text", f"{tick:g}", x=_n(x(tick)), y=bottom + 18, text_anchor="middle"))
-    for number, (row, figure) in enumerate(figures):
-        parts.append(_line_of(row, figure, _TOP + _LINE * number + _LINE / 2, x))
-    told = "; ".join(f"{row.title}: {kind.told(figure)}" for row, figure in figures)
-    return _svg(f"{kind.title} of every row", told, parts, width, height, "plot dots")
-
-
-def _line_of(row: Row, figure: Estimate, y: float, x: object) -> Html:
-    place = x if callable(x) else float
-    parts = [_label(row, y)]
-    if math.isfinite(figure.low) and math.isfinite(figure.high):
-        low, high = place(figure.low), place(figure.high)
-        parts.append(tag("line", x1=_n(low), x2=_n(high), y1=_n(y), y2=_n(y), class_="whisker"))
-    if len(figure.values) > 1:
-        parts += [
-            tag("line", x1=_n(place(v)), x2=_n(place(v)), y1=_n(y - 7), y2=_n(y + 7), class_="seed")
-            for v in figure.values
-            if math.isfinite(v)
-        ]
-    parts.append(tag("circle", cx=_n(place(figure.mean)), cy=_n(y), r=5, class_="dot"))
-    return tag("g", parts, class_=row.kind)
-
-
-def _label(row: Row, y: float) -> Html:
-    """A row's title right of the plot's edge, on one line or two."""
-    lines = _wrapped(row.title)
-    first = y + 4 - 7 * (len(lines) - 1)
-    spans = [
-        tag("tspan", line, x=_LABELS - 14, y=_n(first + 14 * number)) for number, line in enumerate(lines)
-    ]
-    return tag("text", spans, text_anchor="end", class_="label")
-
-
-def _wrapped(title: str) -> list[str]:
-    """At most two lines, the second cut where it is too long."""
-    lines: list[str] = []
-    for word in title.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= _LETTERS:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    if len(lines) > 2:
-        lines = [lines[0], lines[1] + "\N{HORIZONTAL ELLIPSIS}"]
-    return [
-        line if len(line) <= _LETTERS + 2 else line[:_LETTERS] + "\N{HORIZONTAL ELLIPSIS}" for line in lines
-    ]
-
-
 _Placed = tuple[CurvePoint, Estimate, Estimate]
 
 
@@ -194,14 +125,16 @@ def _marked(axes: _Axes, tracks: Sequence[tuple[Row, Sequence[_Placed]]], scales
             parts += _whiskers(axes, x, y)
         places = [(axes.x(x.mean), axes.y(y.mean)) for _, x, y in track]
         if len(places) > 1:
-            corners = " L".join(f"{_n(px)} {_n(py)}" for px, py in places)
+            corners = " L".join(f"{short(px)} {short(py)}" for px, py in places)
             parts.append(tag("path", d=f"M{corners}", class_="track"))
         for (point, _, _), (px, py) in zip(track, places, strict=True):
             if row.guidance is not None and point.guidance == row.guidance and scales:
-                parts.append(tag("circle", cx=_n(px), cy=_n(py), r=10, class_="best"))
+                parts.append(tag("circle", cx=short(px), cy=short(py), r=10, class_="best"))
             parts.append(_mark(number, px, py, row))
             if scales and len(track) > 1:
-                parts.append(tag("text", f"{point.guidance:g}", x=_n(px + 9), y=_n(py - 8), class_="scale"))
+                parts.append(
+                    tag("text", f"{point.guidance:g}", x=short(px + 9), y=short(py - 8), class_="scale")
+                )
         marks.append(tag("g", tag("title", row.title), parts, class_=_colour(number, row)))
     return marks
 
@@ -214,14 +147,15 @@ def _whiskers(axes: _Axes, x: Estimate, y: Estimate) -> list[Html]:
     if math.isfinite(y.low) and y.low < y.high:
         found.append((px, px, axes.y(y.low), axes.y(y.high)))
     return [
-        tag("line", x1=_n(x1), x2=_n(x2), y1=_n(y1), y2=_n(y2), class_="whisker") for x1, x2, y1, y2 in found
+        tag("line", x1=short(x1), x2=short(x2), y1=short(y1), y2=short(y2), class_="whisker")
+        for x1, x2, y1, y2 in found
     ]
 
 
 def _mark(number: int, x: float, y: float, row: Row) -> Html:
     """A point in the shape of its track."""
     if row.kind == "ours":
-        return tag("circle", cx=_n(x), cy=_n(y), r=6, class_="dot")
+        return tag("circle", cx=short(x), cy=short(y), r=6, class_="dot")
     if row.kind == "reference":
         return tag("path", d=_polygon(x, y, 8.0, 10, 0.45), class_="dot")
     shapes = ((4, 0.0), (3, 0.0), (4, 45.0), (3, 180.0), (5, 0.0), (6, 30.0))
@@ -235,7 +169,7 @@ def _polygon(x: float, y: float, radius: float, corners: int, inner: float, turn
     for corner in range(corners):
         angle = math.radians(turned - 90 + 360 * corner / corners)
         reach = radius * (inner if corner % 2 else 1.0)
-        places.append(f"{_n(x + reach * math.cos(angle))} {_n(y + reach * math.sin(angle))}")
+        places.append(f"{short(x + reach * math.cos(angle))} {short(y + reach * math.sin(angle))}")
     return f"M{' L'.join(places)}Z"
 
 
@@ -275,62 +209,20 @@ def _track_told(row: Row, track: Sequence[CurvePoint], x: str, y: str) -> str:
     return f"{row.title}: {'; '.join(places)}"
 
 
-def _ticks(figures: Sequence[Estimate], kind: Measure) -> tuple[float, ...]:
-    """Round numbers from the lowest to the highest of the intervals, within the figure's bounds. A single
-    interval that is many times wider than all the means together does not set the scale.
-    """
-    means = [figure.mean for figure in figures]
-    reach = 1.5 * (max(means) - min(means)) or math.inf
-    ends = [
-        min(max(end, min(means) - reach), max(means) + reach)
-        for figure in figures
-        for end in (figure.low, figure.high, *figure.values)
-        if math.isfinite(end)
-    ]
-    ticks = nice_ticks(min(means + ends), max(means + ends))
-    inside = tuple(tick for tick in ticks if kind.bounds[0] <= tick <= kind.bounds[1])
-    return inside if len(inside) > 1 else ticks
-
-
-def _share(value: float, ticks: Sequence[float]) -> float:
-    return min(1.0, max(0.0, (value - ticks[0]) / (ticks[-1] - ticks[0])))
-
-
 def _figure(title: str, told: str, axes: _Axes, x_name: str, y_name: str, marks: Sequence[Html]) -> Html:
     parts: list[Html] = []
     for tick in axes.y_ticks:
-        y = _n(axes.y(tick))
+        y = short(axes.y(tick))
         parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{tick:g}", x=_LEFT - 10, y=_n(axes.y(tick) + 4), text_anchor="end"))
+        parts.append(tag("text", f"{tick:g}", x=_LEFT - 10, y=short(axes.y(tick) + 4), text_anchor="end"))
     for tick in axes.x_ticks:
-        x = _n(axes.x(tick))
+        x = short(axes.x(tick))
         parts.append(tag("line", x1=x, x2=x, y1=_TOP, y2=_HEIGHT - _BOTTOM, class_="grid"))
         parts.append(tag("text", f"{tick:g}", x=x, y=_HEIGHT - _BOTTOM + 20, text_anchor="middle"))
     centre, middle = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
-    parts.append(tag("text", x_name, x=_n(centre), y=_HEIGHT - 8, class_="axis", text_anchor="middle"))
-    turned = f"rotate(-90 16 {_n(middle)})"
+    parts.append(tag("text", x_name, x=short(centre), y=_HEIGHT - 8, class_="axis", text_anchor="middle"))
+    turned = f"rotate(-90 16 {short(middle)})"
     parts.append(
-        tag("text", y_name, x=16, y=_n(middle), class_="axis", text_anchor="middle", transform=turned)
+        tag("text", y_name, x=16, y=short(middle), class_="axis", text_anchor="middle", transform=turned)
     )
-    return _svg(title, told, [*parts, *marks], _WIDTH, _HEIGHT, "plot curves")
-
-
-def _svg(title: str, told: str, parts: Sequence[Html], width: int, height: int, classes: str) -> Html:
-    return tag(
-        "svg",
-        tag("title", title),
-        tag("desc", told),
-        parts,
-        viewBox=f"0 0 {width} {height}",
-        class_=classes,
-        role="img",
-        aria_label=f"{title}. {told}",
-    )
-
-
-def _nothing() -> Html:
-    return tag("p", "There is nothing to plot.", class_="missing")
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
+    return svg(title, told, [*parts, *marks], _WIDTH, _HEIGHT, "plot curves")

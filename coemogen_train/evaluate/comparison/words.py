@@ -68,9 +68,11 @@ def claims(known: Claims, comparison: Comparison) -> str:
     else:
         noted = "their file HAS CHANGED since the run began, so these are not the claims it was to test"
     return (
-        "Each claim is tested by the differences of its two rows seed by seed (Student's paired test, never "
-        "more certain than the number of pictures allows), two-sided, and corrected by Holm's method for all "
-        "claims that this run can test; supported or contradicted means a corrected p below 0.05. The claims "
+        "Each claim is tested by the differences of its two rows seed by seed, two-sided, and corrected by "
+        "Holm's method for all claims that this run can test; supported or contradicted means a corrected p "
+        "below 0.05. The test is a moderated paired t test: a few differences alone say little of their "
+        "spread, so that of all rows with the same seeds counts as three degrees of freedom more; and it is "
+        "never more certain than the number of pictures allows. The claims "
         f"were written down before: {noted} (SHA-256 {known.sha256[:16]})."
     )
 
