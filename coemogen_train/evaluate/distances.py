@@ -16,7 +16,7 @@ BoolArray = NDArray[np.bool_]
 
 NEIGHBOURS = 5  # of density and coverage, Naeem et al. 2020
 NEIGHBOURS_PR = 3  # of precision and recall, Kynkaanniemi et al. 2019
-_BLOCK = 512
+_ENTRIES = 1 << 23
 
 
 def kernel_distance(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
@@ -36,13 +36,13 @@ def kernel_distance(first: ArrayLike, second: ArrayLike, weights: ArrayLike | No
     counts = np.ones((1, len(x))) if weights is None else np.asarray(weights, dtype=np.float64)
     within = np.zeros(len(counts))
     across = np.zeros(len(counts))
-    for rows in _blocks(len(x)):
+    for rows in _blocks(len(x), max(len(x), len(y))):
         kernel = _polynomial(x[rows], x)
         kernel[np.arange(len(kernel)), np.arange(len(x))[rows]] = 0.0
         within += ((counts[:, rows] @ kernel) * counts).sum(axis=1)
         across += counts[:, rows] @ _polynomial(x[rows], y).mean(axis=1)
     of_second = 0.0
-    for rows in _blocks(len(y)):
+    for rows in _blocks(len(y), len(y)):
         kernel = _polynomial(y[rows], y)
         of_second += kernel.sum() - kernel[np.arange(len(kernel)), np.arange(len(y))[rows]].sum()
     total = counts.sum(axis=1)
@@ -92,7 +92,7 @@ def neighbourhoods(generated: ArrayLike, real: ArrayLike) -> Neighbourhoods:
     density = np.zeros(len(x))
     covers = np.zeros((len(x), len(y)), dtype=bool)
     recalls = np.zeros((len(x), len(y)), dtype=bool)
-    for rows in _blocks(len(x)):
+    for rows in _blocks(len(x), len(y)):
         distances = _distances(x[rows], y)
         precise[rows] = (distances <= real_radii[0]).any(axis=1)
         covers[rows] = distances <= real_radii[1]
@@ -104,7 +104,7 @@ def neighbourhoods(generated: ArrayLike, real: ArrayLike) -> Neighbourhoods:
 def _radii(points: FloatArray, numbers: tuple[int, ...]) -> FloatArray:
     """[len(numbers), n], the distance of each point to its k-th nearest other."""
     found = np.zeros((len(numbers), len(points)))
-    for rows in _blocks(len(points)):
+    for rows in _blocks(len(points), len(points)):
         distances = _distances(points[rows], points)
         distances[np.arange(len(distances)), np.arange(len(points))[rows]] = -1.0  # itself comes first
         ranks = [min(number, len(points) - 1) for number in numbers]
@@ -157,6 +157,8 @@ def dyadic_error(values: ArrayLike, pairs: ArrayLike, members: int) -> float:
     return float(np.sqrt(variance * members / (members - 1)))
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _BLOCK):
-        yield slice(start, min(start + _BLOCK, count))
+def _blocks(count: int, others: int) -> Iterator[slice]:
+    """Rows, so many at a time that their kernels with `others` rows fit into 64 MB."""
+    step = max(1, _ENTRIES // others)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .backbones import PictureEncoder
 from .instruments import Features, PictureTextEncoder
 
 
 @dataclass(frozen=True, eq=False)
 class ClipFeatures:
-    """A CLIP's image features as arrays. Equal for equal encoders, so that pictures are encoded once."""
+    """An encoder's image features as arrays. Equal for one encoder, so that pictures are encoded once."""
 
-    clip: PictureTextEncoder
+    clip: PictureTextEncoder | PictureEncoder
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Features:
         """n pictures -> [n, V] float32, unnormalised."""

@@ -7,7 +7,7 @@ differently.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+_BLOCK = 8192
 
 
 def correct(predicted: Sequence[str], intended: Sequence[str]) -> FloatArray:
@@ -136,14 +138,24 @@ def frechet_distance(first: ArrayLike, second: ArrayLike) -> float:
     Args:
         first, second: [n, D] and [m, D], n and m at least 2, any float type; computed in float64.
     """
-    left, right = _feature_set(first, 2), _feature_set(second, 2)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(f"features of widths {left.shape[1]} and {right.shape[1]} cannot be compared")
-    shift = left.mean(axis=0) - right.mean(axis=0)
-    left_root, right_root = _covariance_root(left), _covariance_root(right)
-    overlap = np.linalg.svd(left_root @ right_root.T, compute_uv=False).sum()
-    distance = shift @ shift + np.square(left_root).sum() + np.square(right_root).sum() - 2.0 * overlap
-    return max(float(distance), 0.0)  # rounding can leave -1e-13 for equal sets
+    return frechet_to(second)(first)
+
+
+def frechet_to(reference: ArrayLike) -> Callable[[ArrayLike], float]:
+    """`frechet_distance` of many sets to one, of which the costly part is then made once."""
+    right = _feature_set(reference, 2)
+    mean, root = right.mean(axis=0), _covariance_root(right)
+
+    def distance(features: ArrayLike) -> float:
+        left = _feature_set(features, 2)
+        if left.shape[1] != len(mean):
+            raise ValueError(f"features of widths {left.shape[1]} and {len(mean)} cannot be compared")
+        shift, left_root = left.mean(axis=0) - mean, _covariance_root(left)
+        overlap = np.linalg.svd(left_root @ root.T, compute_uv=False).sum()
+        found = shift @ shift + np.square(left_root).sum() + np.square(root).sum() - 2.0 * overlap
+        return max(float(found), 0.0)  # rounding can leave -1e-13 for equal sets
+
+    return distance
 
 
 def pairwise_diversity(features: ArrayLike, groups: Sequence[Hashable] | None = None) -> float:
@@ -183,9 +195,13 @@ def _mean_pair_distance(unit: FloatArray) -> float:
 
 
 def _covariance_root(features: FloatArray) -> FloatArray:
-    """R with R^T R = the unbiased covariance: [min(n, D), D]."""
-    centred = features - features.mean(axis=0)
-    return np.linalg.qr(centred, mode="r") / np.sqrt(len(features) - 1)
+    """R with R^T R = the unbiased covariance: [min(n, D), D]. Of many pictures a block at a time: R of the
+    blocks' R's is R of them all."""
+    mean = features.mean(axis=0)
+    starts = range(0, len(features), _BLOCK)
+    roots = [np.linalg.qr(features[start : start + _BLOCK] - mean, mode="r") for start in starts]
+    root = roots[0] if len(roots) == 1 else np.linalg.qr(np.concatenate(roots), mode="r")
+    return root / np.sqrt(len(features) - 1)
 
 
 def _feature_set(features: ArrayLike, minimum: int) -> FloatArray:

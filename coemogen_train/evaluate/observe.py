@@ -8,7 +8,7 @@ encoder sees each picture once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def observe(
     seed: int = 0,
     progress: Progress | None = None,
     pairs_each: int = 1,
+    whole: bool = True,
 ) -> Observations:
     """Look at all pictures with all instruments.
 
@@ -42,20 +43,24 @@ def observe(
         protocol: "fixed", or "published" for the arithmetic of the published scripts; see `protocol`.
         seed: draws the pairs.
         pairs_each: pairs per picture under the fixed protocol.
+        whole: False looks with the first encoder alone: for real pictures that others are compared with, and
+            that get no figures of their own.
 
     Raises:
         DataError: an emotion that a probe does not know, or of which no picture can be decoded.
     """
     if not len(pictures):
         raise DataError("there are no pictures to measure: give a folder of them for each emotion.")
+    if not whole:
+        instruments = replace(instruments, classifiers={}, probes={}, stories=None)
     classes = {name: _classes(name, probe, pictures.names) for name, probe in instruments.probes.items()}
     shown = published_instruments(instruments) if protocol == "published" else instruments
     report = progress or (lambda _stage, _done, _total: None)
     with quiet_pillow():
-        seen = _look(pictures, instruments, shown, report)
+        seen = _look(pictures, instruments, shown, whole, report)
         readable = pictures.chosen(seen.rows)
         _require_all(pictures, readable, seen.unreadable)
-        pairs, turns = pairs_of(readable.emotions, protocol, seed, pairs_each)
+        pairs, turns = pairs_of(readable.emotions if whole else (), protocol, seed, pairs_each)
         perceptual = _distances(readable, pairs, shown, report)
     compared = seen.stacked("clip as shown").astype(np.float64)
     differences = compared[pairs[:, 0]] - compared[pairs[:, 1]]
@@ -96,7 +101,7 @@ class _Seen:
 
 
 def _look(
-    pictures: LabelledPictures, instruments: Instruments, shown: Instruments, report: Progress
+    pictures: LabelledPictures, instruments: Instruments, shown: Instruments, whole: bool, report: Progress
 ) -> _Seen:
     """shown: the instruments as the protocol holds them, for the distances; the others judge plainly."""
     seen = _Seen()
@@ -104,8 +109,9 @@ def _look(
         seen.rows += rows
         features = _Features(images)
         seen.add("inception", features.of(shown.inception))
-        seen.add("clip", features.of(ClipFeatures(instruments.clip)))
-        seen.add("clip as shown", features.of(ClipFeatures(shown.clip)))
+        blank = np.empty((len(images), 0), dtype=np.float32)
+        seen.add("clip", features.of(ClipFeatures(instruments.clip)) if whole else blank)
+        seen.add("clip as shown", features.of(ClipFeatures(shown.clip)) if whole else blank)
         for name, top in instruments.classifiers.items():
             seen.add(f"top {name}", _finite(top(images), name))
         for name, probe in instruments.probes.items():

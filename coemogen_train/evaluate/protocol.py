@@ -51,7 +51,7 @@ def pairs_of(
     if protocol == "published":
         return _published_pairs(emotions, seed)
     generator = np.random.default_rng(seed)
-    pairs: list[NDArray[np.int64]] = []
+    pairs = [np.empty((0, 2), dtype=np.int64)]
     turns: list[str] = []
     for name, rows in _by_emotion(emotions).items():
         found = _ring(generator.permutation(rows), pairs_each)
