@@ -8,7 +8,7 @@ import torch
 from coemogen_train.base.sampling import SamplingSettings
 from coemogen_train.errors import DataError
 from coemogen_train.methods import METHODS, FitRecord, loop
-from coemogen_train.methods.learned import LEARNED
+from coemogen_train.methods.learned import LEARNED, Learned
 from tests.train.conftest import EMOTIONS
 
 TRAINED = ("textual_inversion", "dreambooth", "emogen")
@@ -45,7 +45,7 @@ def test_a_method_fits_conditions_and_draws(key, config, folder, base, tiny_resn
     assert [picture.size for picture in pictures] == [(16, 16)] * 2
 
 
-@pytest.mark.parametrize("key", TRAINED)
+@pytest.mark.parametrize("key", ["dreambooth", "emogen"])
 def test_killed_and_called_again_ends_alike_to_the_byte(
     key, config, folder, tmp_path, monkeypatch, tiny_resnet
 ):
@@ -74,8 +74,6 @@ def test_killed_and_called_again_ends_alike_to_the_byte(
 def test_what_is_no_fit_of_the_method_is_said_in_one_sentence(key, config, folder, base):
     with pytest.raises(DataError, match="fit the method again"):
         METHODS[key].open(config, folder, base)
-    from coemogen_train.methods.learned import Learned
-
     Learned({"other": torch.zeros(1)}, {"names": ["calm"]}).write(folder)
     with pytest.raises(DataError, match="not learned by this method"):
         METHODS[key].open(config, folder, base)
