@@ -1,0 +1,254 @@
+"""`evaluate`: the metrics of a folder of pictures, or of an adapter's, against real ones."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .answer import Answer, as_json_line
+from .options import Device, Json, OptionalVision, pick_device
+from .progress import Report, progress_bar
+
+if TYPE_CHECKING:
+    from ..evaluate.instruments import Instruments
+    from ..evaluate.pictures import LabelledPictures
+
+
+class Protocol(str, Enum):
+    """Whose arithmetic."""
+
+    fixed = "fixed"
+    published = "published"
+
+
+class Encoders(str, Enum):
+    """Whose eyes."""
+
+    paper = "paper"
+    toy = "toy"
+
+
+class Split(str, Enum):
+    """Which real pictures of a set."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+def evaluate(
+    pictures: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PICTURES",
+            help="A folder with a subfolder per emotion, or an adapter.",
+            show_default=False,
+        ),
+    ],
+    real: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Real pictures: a folder alike, or a set.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures go.")] = Path("evaluation"),
+    split: Annotated[
+        Split | None, typer.Option(help="Of a set; test by default, all under the published protocol.")
+    ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="fixed, or published: the arithmetic of the published tables.")
+    ] = Protocol.fixed,
+    probe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Emotion probe on CLIP, made by probe: Emo-A.")
+    ] = None,
+    second_probe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Emotion probe on another backbone.")
+    ] = None,
+    encoders: Annotated[
+        Encoders, typer.Option(help="paper: Inception, AlexNet, ResNet-50, CLIP; toy: the miniature's own.")
+    ] = Encoders.paper,
+    weights_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The encoders' weights; else the libraries' caches.")
+    ] = None,
+    vision: OptionalVision = None,
+    base: Annotated[str | None, typer.Option(help="For an adapter: the base model, as in generate.")] = None,
+    count: Annotated[int, typer.Option(min=2, help="For an adapter: pictures of each emotion.")] = 1000,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="For an adapter: its own unless given.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="For an adapter: denoising steps.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="For an adapter: pictures at a time.")] = 8,
+    prompt: Annotated[
+        str | None, typer.Option(help='What all pictures show, such as "a street, {emotion}".')
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts, a line each; an emotion's pictures have them in turn."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the pairs, the intervals and an adapter's pictures.")
+    ] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> Answer:
+    """Measure pictures that shall evoke emotions: FID, KID, LPIPS, Emo-A, Sem-C, Sem-D, coverage and more.
+
+    Every figure has a 95% interval over pictures, and real held-out pictures are measured beside them. An
+    adapter's pictures are drawn into DIR/pictures first; the same command goes on after an interruption.
+    Leaves evaluation.json in DIR.
+
+    \b
+    Example: coemogen_train evaluate pictures --real sets/emoset --probe probe.safetensors
+    Example: coemogen_train evaluate adapter.safetensors --base sd15 --count 1000 --real sets/emoset
+    """
+    from ..errors import UserError
+    from ..evaluate.figures_report import check_emotions, evaluate_pictures
+    from ..files import atomic_write_text
+
+    if prompt is not None and prompts is not None:
+        raise UserError("--prompt and --prompts say the same thing: give one of them.")
+    texts = [prompt] if prompt is not None else _lines(prompts) if prompts is not None else None
+    wanted = split or (Split.all if protocol is Protocol.published else Split.test)
+    theirs, of_set = _real(real, wanted)
+    folder = out / "pictures" if pictures.is_file() else pictures
+    with progress_bar() as progress:
+        if pictures.is_file():
+            drawing = (count, folder, seed, guidance, steps, batch_size)
+            _draw(pictures, theirs, base, *drawing, texts, device, progress)
+        ours = _labelled(folder, theirs)
+        check_emotions(ours, theirs)  # before anything large is loaded
+        of_toy = real if of_set else None
+        instruments = _instruments(
+            encoders, of_toy, probe, second_probe, vision, weights_dir, pick_device(device), seed
+        )
+        found = evaluate_pictures(
+            ours,
+            theirs,
+            instruments,
+            split=wanted.value if of_set else "folder",
+            held_out=not of_set or wanted in (Split.test, Split.val),
+            protocol=protocol.value,
+            seed=seed,
+            prompts=None if texts is None else _each(ours, texts),
+            progress=progress,
+        )
+    answer = {"pictures": folder, "real_pictures": real, **found.to_dict()}
+    file = out / "evaluation.json"
+    atomic_write_text(file, json.dumps(json.loads(as_json_line(answer)), indent=1, ensure_ascii=False) + "\n")
+    parts = [found.table(), *(f"Note: {note}" for note in found.notes), str(file)]
+    return Answer({**answer, "file": file}, parts)
+
+
+def _real(folder: Path, split: Split) -> tuple[LabelledPictures, bool]:
+    """The real pictures, and whether they are of a set."""
+    from ..data.samples import SET_FILE, TrainingSet
+    from ..errors import DataError
+    from ..evaluate.pictures import LabelledPictures
+
+    if not (folder / SET_FILE).is_file():
+        return LabelledPictures.from_folder(folder), False
+    opened = TrainingSet.open(folder)
+    samples = opened.samples(None if split is Split.all else split.value)
+    if not len(samples):
+        raise DataError(f"{folder} has no pictures in the split {split.value}: name another with --split.")
+    return LabelledPictures.from_samples(samples, opened.taxonomy), True
+
+
+def _labelled(folder: Path, real: LabelledPictures) -> LabelledPictures:
+    """The pictures to be measured, their emotions spelt as the real ones', with their polarities."""
+    from dataclasses import replace
+
+    from ..evaluate.pictures import LabelledPictures
+
+    return replace(LabelledPictures.from_folder(folder, real.names), polarities=real.polarities)
+
+
+def _instruments(
+    encoders: Encoders,
+    training_set: Path | None,
+    probe: Path | None,
+    second: Path | None,
+    vision: str | None,
+    weights_dir: Path | None,
+    device: str,
+    seed: int,
+) -> Instruments:
+    from ..errors import UserError
+    from ..evaluate.encoders_paper import paper_instruments
+
+    probes = {name: path for name, path in (("clip", probe), ("second", second)) if path is not None}
+    if encoders is Encoders.paper:
+        return paper_instruments(probes, vision, weights_dir, device)
+    if training_set is None or probes or vision is not None:
+        raise UserError(
+            "--encoders toy trains its probes on a set of the toy world: give --real SET, and neither probes "
+            "nor --vision."
+        )
+    from ..data.samples import TrainingSet
+    from ..toyworld.instruments import toy_instruments
+
+    return toy_instruments(TrainingSet.open(training_set), seed=seed)
+
+
+def _draw(
+    adapter: Path,
+    real: LabelledPictures,
+    base: str | None,
+    count: int,
+    folder: Path,
+    seed: int,
+    guidance: float | None,
+    steps: int,
+    batch_size: int,
+    prompts: list[str] | None,
+    device: str,
+    progress: Report,
+) -> None:
+    from ..adapter.file import load_adapter
+    from ..base.generate import check_fits, trained_settings
+    from ..base.load import load_base
+    from ..base.sampling import SamplingSettings
+    from ..errors import UserError
+    from ..evaluate.pictures_drawn import draw_pictures
+
+    loaded = load_adapter(adapter)
+    if base is None:
+        raise UserError(f"{adapter} is an adapter: name the model that it is put on with --base.")
+    model = load_base(base, pick_device(device), fallback=trained_settings(loaded))
+    check_fits(model, loaded, adapter)
+    for name in loaded.info.taxonomy.names:
+        if name not in real.names:
+            raise UserError(
+                f"{adapter} makes pictures of {name}, and {', '.join(real.names)} are what is real: give real "
+                "pictures of the same emotions."
+            )
+    advised = loaded.info.guidance
+    settings = SamplingSettings(
+        steps=steps,
+        guidance=advised.scale if guidance is None else guidance,
+        hilora_branches="both" if advised.hilora_branches == "both" else "conditional",
+        batch_size=batch_size,
+    )
+    draw_pictures(model, loaded, count, folder, seed, settings, prompts or ("{emotion}",), progress)
+
+
+def _lines(file: Path) -> list[str]:
+    from ..errors import DataError
+
+    try:
+        found = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: the prompts cannot be read ({error}): give a text file in UTF-8.") from None
+    if not found:
+        raise DataError(f"{file} has no prompts: write one on each line.")
+    return found
+
+
+def _each(pictures: LabelledPictures, prompts: list[str]) -> list[str]:
+    """[n], the prompt of each picture: in turn among an emotion's."""
+    from ..evaluate.pictures_drawn import prompt_of
+
+    return [prompt_of(number, prompts) for count in pictures.counts.values() for number in range(count)]
