@@ -232,11 +232,9 @@ def _decision(claim: Claim, verdict: Verdict, test: PairedTest, p: float | None,
 
 def _exact(seeds: int) -> str:
     """What a reader must know where few seeds leave the exact test no power."""
-    return (
-        ""
-        if smallest_exact_p(seeds) < LEVEL
-        else f" (The exact sign-flip test cannot decide with {seeds} seeds.)"
-    )
+    if smallest_exact_p(seeds) < LEVEL:
+        return ""
+    return f" (By the exact sign-flip test nothing is decidable with {seeds} seeds.)"
 
 
 def _p(p: float) -> str:

@@ -17,12 +17,14 @@ from .result import Comparison, Row
 from .tables import (
     ARROWS,
     Table,
-    beside_published,
     costs_table,
     experiments,
     measures_of,
+    measures_of_the_paper,
+    once,
     published_table,
     question,
+    rows_of_the_paper,
 )
 
 _LEADING = ("emo_a", "emo_a_second", "fid", "coverage")
@@ -222,21 +224,21 @@ def _ablation(name: str, rows: Sequence[Row]) -> Html:
 
 
 def _published(comparison: Comparison) -> Html | None:
-    ours = beside_published(comparison)
-    if ours is None:
+    rows = rows_of_the_paper(comparison)
+    if not rows:
         return None
-    here = tag("section", tag("h3", "This run"), _plain(ours, "This run"), class_="panel")
+    ours = _figures(rows, measures_of_the_paper())
+    here = tag("section", tag("h3", "This run"), ours, class_="panel")
     there = tag("section", tag("h3", "The paper"), _plain(published_table(), "The paper"), class_="panel")
     note = tag("p", SOURCE, class_="caption")
     return _part("Beside the published figures", words.beside(comparison), there, note, here)
 
 
 def _sheets(comparison: Comparison, folder: Path) -> Html | None:
-    rows = {row.name: row for row in reversed(comparison.rows) if row.sheet}
-    shown = [row for row in dict.fromkeys(r.name for r in comparison.rows) if row in rows]
-    if not shown:
+    rows = once(row for row in comparison.rows if row.sheet)
+    if not rows:
         return None
-    figures = [_sheet(rows[name], comparison.emotions, folder) for name in shown]
+    figures = [_sheet(row, comparison.emotions, folder) for row in rows.values()]
     return _part("What the rows draw", words.SHEETS, tag("div", figures, class_="sheets"))
 
 
@@ -276,9 +278,7 @@ def _mosaic(files: Sequence[Path]) -> bytes | None:
 
 
 def _costs(comparison: Comparison) -> Html | None:
-    rows = list({row.name: row for row in reversed(comparison.rows) if row.kind != "reference"}.values())[
-        ::-1
-    ]
+    rows = [*once(row for row in comparison.rows if row.kind != "reference").values()]
     return _part("What it cost", words.COSTS, _plain(costs_table(rows), "Costs")) if rows else None
 
 

@@ -14,14 +14,15 @@ from .page import Section, comparison_page
 from .published import SOURCE
 from .result import Comparison
 from .tables import (
-    beside_published,
     costs_table,
     experiments,
     figures_table,
     markdown,
+    measures_of_the_paper,
     published_table,
     question,
     rich_table,
+    rows_of_the_paper,
 )
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def as_markdown(
     parts.append(
         "\n".join(f"- **{entry.verdict}**: {entry.claim.sentence} {entry.sentence}" for entry in judged)
     )
-    ours = beside_published(comparison)
-    if ours is not None:
+    if ours := rows_of_the_paper(comparison):
         parts += ["## Beside the published figures", words.beside(comparison), "The paper:"]
-        parts += [markdown(published_table()), SOURCE, "This run:", markdown(ours)]
+        parts += [markdown(published_table()), SOURCE, "This run:"]
+        parts.append(markdown(figures_table(ours, measures_of_the_paper())))
     for section in extra:
         parts += [f"## {section.title}", section.paragraph]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -14,7 +14,11 @@ from .result import Comparison, Row
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-ARROWS = {"higher": " \N{UPWARDS ARROW}", "lower": " \N{DOWNWARDS ARROW}", "": ""}
+ARROWS = {
+    "higher": "\N{NO-BREAK SPACE}\N{UPWARDS ARROW}",
+    "lower": "\N{NO-BREAK SPACE}\N{DOWNWARDS ARROW}",
+    "": "",
+}
 _STYLES = {"ours": "bold", "reference": "dim"}
 
 
@@ -66,17 +70,29 @@ def costs_table(rows: Sequence[Row]) -> Table:
 def published_table() -> Table:
     """The paper's figures."""
     return Table(
-        ("", *_published_heads()),
+        ("", *(kind.title + ARROWS[kind.better] for kind in measures_of_the_paper())),
         tuple((row.title, *(row.figures[name] for name in METRICS)) for row in PUBLISHED),
         tuple("ours" if row.name == "coemogen" else "baseline" for row in PUBLISHED),
     )
 
 
-def beside_published(comparison: Comparison) -> Table | None:
-    """Our figures of the rows that the paper has, in its order; None where this run has none of them."""
-    rows = {row.name: row for row in reversed(comparison.rows)}  # of several the first
-    same = [rows[published.name] for published in PUBLISHED if published.name in rows]
-    return figures_table(same, in_order(METRICS, keep=True)) if same else None
+def rows_of_the_paper(comparison: Comparison) -> list[Row]:
+    """Our rows of the methods and ablations that the paper has, in its order."""
+    rows = once(comparison.rows)
+    return [rows[published.name] for published in PUBLISHED if published.name in rows]
+
+
+def measures_of_the_paper() -> list[Measure]:
+    """The paper's columns, in its order."""
+    return in_order(METRICS, keep=True)
+
+
+def once(rows: Iterable[Row]) -> dict[str, Row]:
+    """Of rows that stand in several experiments the first, by name."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row.name, row)
+    return found
 
 
 def markdown(table: Table) -> str:
@@ -97,10 +113,6 @@ def rich_table(table: Table, title: str) -> RichTable:
         # Text, not str: a title in square brackets is a title and no colour.
         drawn.add_row(*(Text(cell) for cell in cells), style=_STYLES.get(kind, ""))
     return drawn
-
-
-def _published_heads() -> list[str]:
-    return [kind.title + ARROWS[kind.better] for kind in in_order(METRICS, keep=True)]
 
 
 def _costs(row: Row) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ LEVELS = {
 MakeComparison = Callable[..., Comparison]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_comparison() -> MakeComparison:
     """Makes it: `seeds` of every row, the rows' titles before `rename`, the seed-to-seed `spread`."""
     return made

@@ -135,6 +135,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> FakeMethod:
     monkeypatch.setattr(units_module, "METHODS", {"fake": fake})
     monkeypatch.setattr(engine_module, "METHODS", {"fake": fake})
     monkeypatch.setattr(units_module, "load_base", lambda spec: None)
+    monkeypatch.setattr("os.fsync", lambda file: None)  # a test's files need not outlive a power cut
     monkeypatch.setattr(engine_module, "figures", partial(engine_module.figures, resamples=20))
     return fake
 
