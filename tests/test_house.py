@@ -40,7 +40,13 @@ ROOMS = (
     "__main__",
 )
 # The toy world is a guest of the trainer. It uses every room, and only these doors lead into it.
-TOY_DOORS = {("data", "toyworld.dataset"), ("cli", "toyworld.demo")}
+TOY_DOORS = {
+    ("data", "toyworld.dataset"),
+    ("cli", "toyworld.arena"),
+    ("cli", "toyworld.contents"),
+    ("cli", "toyworld.demo"),
+    ("cli", "toyworld.instruments"),
+}
 # Rooms that run inside ComfyUI, and what they may import at the top of a file.
 COMFY_ROOMS = {
     "errors": set(),

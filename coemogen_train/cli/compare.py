@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .answer import Answer
-from .options import Json
+from .options import Device, Json, OptionalVision, pick_device
 from .progress import Report, progress_bar
 
 if TYPE_CHECKING:
@@ -25,7 +25,26 @@ if TYPE_CHECKING:
 def compare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("comparison"),
     toy: Annotated[bool, typer.Option("--toy", help="In the bundled miniature, offline.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Fits and draws of every row.")] = 3,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="On a prepared set with real weights, as the paper's table.")
+    ] = False,
+    set_folder: Annotated[
+        Path | None, typer.Option("--set", metavar="SET", help="Of --paper: EmoSet, as prepare made it.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of --paper: other rows, budget, seeds, pictures.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Of --paper: another base than the settings'.")] = None,
+    vision: OptionalVision = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Of --paper: the encoders' weights.")
+    ] = None,
+    device: Device = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Of --paper: what it takes here, and what is missing."),
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Of --toy: fits and draws of every row.")] = 3,
     experiment: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,7 +55,8 @@ def compare(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few steps and pictures: does it run?")] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the work; by default one per CPU core.")
+        int | None,
+        typer.Option(min=1, help="Processes that share the work; of --toy one per core."),
     ] = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Tell what is finished, and do nothing else.")
@@ -53,18 +73,25 @@ def compare(
     \b
     Example: coemogen_train compare --toy --seeds 3 --out comparison
     Example: coemogen_train compare --toy --seeds 5 --experiment semantic --out comparison
+    Example: coemogen_train compare --paper --dry-run
     """
     from ..errors import UserError
 
-    if not toy:
-        raise UserError("say what to compare in: --toy is the bundled miniature.")
-    engine = _toy_engine(out.absolute(), range(seeds), experiment, quick)
+    if toy == paper:
+        raise UserError("say where to compare: --toy is the bundled miniature, --paper a set of your own.")
+    if dry_run:
+        return _plan(settings, set_folder, base, vision, weights_dir, pick_device(device))
+    place = out.absolute()
+    if toy:
+        engine = _toy_engine(place, range(seeds), experiment, quick)
+    else:
+        engine = _paper_engine(place, settings, set_folder, base, vision, weights_dir, pick_device(device))
     if worker:
         _end_with_parent()
         engine.work(lambda what: print(what, file=sys.stderr, flush=True))
         return Answer({})
     if not report_only:
-        count = jobs or os.cpu_count() or 1
+        count = jobs or (os.cpu_count() or 1 if toy else 1)
         with _workers(count - 1, count), progress_bar() as progress:
             engine.work(_told(engine, progress))
     return _answer(engine)
@@ -81,6 +108,46 @@ def _toy_engine(out: Path, seeds: range, names: list[str] | None, quick: bool) -
         raise UserError(f"no experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, all.")
     chosen = [EXPERIMENTS[name] for name in dict.fromkeys(wanted)]
     return Engine(toy_arena(out / "quick" if quick else out, quick), out, list(seeds), chosen)
+
+
+def _paper_engine(
+    out: Path,
+    settings: Path | None,
+    set_folder: Path | None,
+    base: str | None,
+    vision: str | None,
+    weights_dir: Path | None,
+    device: str,
+) -> Engine:
+    from ..errors import UserError
+    from ..evaluate.comparison.engine import Engine
+    from ..evaluate.comparison.paper_settings import paper_settings
+    from ..evaluate.comparison.set_arena import SetArena
+    from ..evaluate.comparison.variants import EXPERIMENTS, Experiment
+
+    if set_folder is None:
+        raise UserError(
+            "--paper needs --set SET, filtered; --dry-run tells what else is missing."
+        )
+    table = paper_settings(settings)
+    arena = SetArena(table, set_folder, out, base, vision, weights_dir, device)
+    question = EXPERIMENTS["table"].question
+    return Engine(arena, out, table.seeds, [Experiment("table", question, table.variants, "curve")])
+
+
+def _plan(
+    settings: Path | None,
+    set_folder: Path | None,
+    base: str | None,
+    vision: str | None,
+    weights_dir: Path | None,
+    device: str,
+) -> Answer:
+    from ..evaluate.comparison.paper import paper_plan
+    from ..evaluate.comparison.paper_view import paper_dict, paper_parts
+
+    plan = paper_plan(settings, set_folder, base, vision, weights_dir, device)
+    return Answer(paper_dict(plan), paper_parts(plan))
 
 
 @contextmanager

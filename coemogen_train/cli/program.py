@@ -13,7 +13,21 @@ from typing import Any, TextIO
 import typer
 
 from ..errors import UserError
-from . import cache, caption, demo, filter, generate, inspect, prepare, probe, review, train
+from . import (
+    analyse,
+    cache,
+    caption,
+    compare,
+    demo,
+    evaluate,
+    filter,
+    generate,
+    inspect,
+    prepare,
+    probe,
+    review,
+    train,
+)
 from .answer import Answer, as_json_line
 from .logs import show_logs
 
@@ -41,6 +55,9 @@ app.command("cache")(cache.cache)
 app.command("train")(train.train)
 app.command("probe")(probe.probe)
 app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("analyse")(analyse.analyse)
 app.command("inspect")(inspect.inspect)
 
 

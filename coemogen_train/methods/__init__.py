@@ -22,4 +22,4 @@ _IN_ORDER: tuple[Method, ...] = (
 METHODS: Mapping[str, Method] = {method.key: method for method in _IN_ORDER}
 """By key, in the order of the table."""
 
-__all__ = ["METHODS", "Condition", "Drawer", "FitRecord", "Method"]
+__all__ = ["METHODS", "CoEmoGen", "Condition", "Drawer", "FitRecord", "Method"]

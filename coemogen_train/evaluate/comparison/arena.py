@@ -23,6 +23,7 @@ class Arena(Protocol):
 
     world: what the pictures are, a sentence. emotions: in their order. guidances: the scales that every row
     is drawn at. each: pictures of each emotion, row, scale and seed. sampling: all but guidance and branches.
+    device: on which pictures are drawn, in the precision of the fits.
     """
 
     world: str
@@ -30,6 +31,7 @@ class Arena(Protocol):
     guidances: tuple[float, ...]
     each: int
     sampling: SamplingSettings
+    device: str
 
     def training_set(self, seed: int, captions: Captions) -> TrainingSet:
         """The set that a fit of `seed` reads, filtered, with its captions in the form asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,10 @@ from ..pictures import LabelledPictures
 EmbedsOf = Callable[[Sequence[str], int], Tensor]
 """(n intended emotions, seed) -> v [n, V]; row i hangs on seed + i alone."""
 
-Source = str | tuple[str, int | str]
+Gaussians = tuple[Literal["full", "diagonal"], int | Literal["auto"]]
+"""Covariance, and number for each emotion."""
+
+Source = Literal["gaussians", "mean", "real"] | Gaussians
 
 
 def drawing_embeds(source: Source, config: TrainConfig, real: LabelledPictures) -> EmbedsOf | None:
@@ -48,7 +52,7 @@ def _of_pictures(vision: str, real: LabelledPictures) -> EmbedsOf:
     return embeds_of
 
 
-def _of_training(source: Source, config: TrainConfig) -> EmbedsOf:
+def _of_training(source: Literal["mean"] | Gaussians, config: TrainConfig) -> EmbedsOf:
     training_set = TrainingSet.open(Path(config.set))
     taxonomy = training_set.taxonomy
     kept = training_samples(training_set, taxonomy, config.semantic_weight > 0)

@@ -23,8 +23,9 @@ from ...base.model import BaseModel
 from ...base.sampling import SamplingSettings
 from ...data.samples import TrainingSet
 from ...files import atomic_path, sha256_file
-from ...methods import METHODS, Drawer
+from ...methods import METHODS, CoEmoGen, Drawer
 from ...train.config import FREE_ON_RESUME, TrainConfig, make_config
+from ...train.precision import dtype_of
 from ..colours import COLOURS, colours_of
 from ..observations import Observations
 from ..observe import observe
@@ -141,22 +142,21 @@ class Workshop:
         fitted = self.fit(unit)
         if not self._do(fitted, lambda cell: self._make_fit(unit, cell), f"fitting {_name(unit)}", told):
             return False
-        finished = True
-        for guidance in guidances:
-            where = f"{_name(unit)} at guidance {guidance:g}"
-            done = self._do(
-                self.drawn(unit, guidance),
-                lambda cell, scale=guidance: self._make_pictures(unit, scale, fitted, cell),
-                f"drawing {where}",
-                told,
-            ) and self._do(
-                self.seen(unit, guidance),
-                lambda cell, scale=guidance: self._make_seen(unit, scale, cell),
-                f"looking at {where}",
-                told,
-            )
-            finished = finished and done
-        return finished
+        scales = [self._work_at(unit, guidance, fitted, told) for guidance in guidances]
+        return all(scales)
+
+    def _work_at(self, unit: Unit, guidance: float, fitted: Cell, told: Callable[[str], None]) -> bool:
+        """The pictures at one scale, and what is seen of them."""
+        where = f"{_name(unit)} at guidance {guidance:g}"
+
+        def draw(cell: Cell) -> Mapping[str, Any]:
+            return self._make_pictures(unit, guidance, fitted, cell)
+
+        def look(cell: Cell) -> Mapping[str, Any]:
+            return self._make_seen(unit, guidance, cell)
+
+        drawn = self._do(self.drawn(unit, guidance), draw, f"drawing {where}", told)
+        return drawn and self._do(self.seen(unit, guidance), look, f"looking at {where}", told)
 
     @staticmethod
     def _do(
@@ -195,17 +195,20 @@ class Workshop:
         config, run = self.config(unit), (fitted or self.fit(unit)).folder / "run"
         base, method = self.base(config), METHODS[unit.variant.method]
         embeds = drawing_embeds(unit.variant.drawing.embeds, config, self.arena.real(unit.seed))
-        return method.open(config, run, base) if embeds is None else method.open(config, run, base, embeds)
+        if embeds is not None and isinstance(method, CoEmoGen):
+            return method.open(config, run, base, embeds)
+        return method.open(config, run, base)
 
     def base(self, config: TrainConfig) -> BaseModel:
         """The base model of all rows."""
-        return self._base(config.base)
+        return self._base(config.base, self.arena.device, dtype_of(config.precision))
 
     def _make_seen(self, unit: Unit, guidance: float, cell: Cell) -> Mapping[str, Any]:
         pictures = LabelledPictures.from_folder(self.pictures(unit, guidance), self.arena.emotions)
         colours = [colours_of([pictures.load(number)]) for number in range(len(pictures))]
         with atomic_path(cell.folder / "colours.npz") as part:
-            np.savez(part, **{name: np.concatenate([c[name] for c in colours]) for name in COLOURS})
+            arrays: dict[str, Any] = {name: np.concatenate([c[name] for c in colours]) for name in COLOURS}
+            np.savez(part, **arrays)
         observe(pictures, self._instruments(unit.seed)).save(cell.folder / "seen.npz")
         return {"pictures": len(pictures)}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...data.caption_variants import CaptionForm
+from .embeddings import Source
 from .result import Kind
 
 
@@ -35,7 +36,7 @@ class Drawing:
     """
 
     branches: Literal["both", "conditional"] | None = None
-    embeds: Literal["gaussians", "mean", "real"] | tuple[str, int | str] = "gaussians"
+    embeds: Source = "gaussians"
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class FakeMethod:
 
 class FakeArena:
     world, emotions, guidances, each = "plain colours", EMOTIONS, (1.0, GOOD_GUIDANCE), 3
-    sampling = SamplingSettings(steps=1)
+    sampling, device = SamplingSettings(steps=1), "cpu"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -134,7 +134,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> FakeMethod:
     fake = FakeMethod()
     monkeypatch.setattr(units_module, "METHODS", {"fake": fake})
     monkeypatch.setattr(engine_module, "METHODS", {"fake": fake})
-    monkeypatch.setattr(units_module, "load_base", lambda spec: None)
+    monkeypatch.setattr(units_module, "load_base", lambda *arguments: None)
     monkeypatch.setattr("os.fsync", lambda file: None)  # a test's files need not outlive a power cut
     monkeypatch.setattr(engine_module, "figures", partial(engine_module.figures, resamples=20))
     return fake
