@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from ..adapter.file import Adapter
     from ..evaluate.analyses import ContentSet, Eyes, Name
+    from ..evaluate.analyses.sections import Result
 
 
 class Encoders(str, Enum):
@@ -26,7 +28,7 @@ class Encoders(str, Enum):
 
 
 # Pictures of each emotion, steps, stretches, batch: of the toy world within 10 minutes of one core each.
-_SIZE = {Encoders.toy: (12, 12, 6, 48), Encoders.paper: (12, 24, 8, 8)}
+_SIZE = {Encoders.toy: (10, 12, 6, 48), Encoders.paper: (12, 24, 8, 8)}
 
 
 def analyse(
@@ -82,17 +84,18 @@ def analyse(
     from ..base.model import module_fingerprint
     from ..base.sampling import SamplingSettings
     from ..errors import UserError
-    from ..evaluate.analyses import AdapterPainter, Observer, Plan, analyses_page, run_analyses
-    from ..files import atomic_write_text
+    from ..evaluate.analyses import AdapterPainter, Observer, Plan, run_analyses
 
-    names = _names(only)
-    loaded = load_adapter(adapter)
-    default = _SIZE[encoders]
+    names, default = _names(only), _SIZE[encoders]
     steps, stretches = steps or default[1], stretches or default[2]
     if stretches > steps:
-        raise UserError(
-            f"{stretches} stretches need at least as many steps, and there are {steps}: set --steps."
-        )
+        raise UserError(f"{stretches} stretches need as many steps, and there are {steps}: raise --steps.")
+    if encoders is Encoders.toy and set_folder is None:
+        raise UserError("--encoders toy learns its probes from a toy set: name it with --set.")
+    if encoders is Encoders.paper and probe is None:
+        raise UserError("name an emotion probe with --probe FILE: `probe SET --out FILE` trains one.")
+    grid = _contents(encoders, contents)
+    loaded = load_adapter(adapter)
     place = pick_device(device)
     model = load_base(base, place, fallback=trained_settings(loaded))
     check_fits(model, loaded, adapter)
@@ -104,9 +107,7 @@ def analyse(
         hilora_branches="conditional" if loaded.info.guidance.hilora_branches == "conditional" else "both",
         batch_size=batch_size or default[3],
     )
-    plan = Plan(
-        settings, _contents(encoders, contents), count=count or default[0], seed=seed, stretches=stretches
-    )
+    plan = Plan(settings, grid, count=count or default[0], seed=seed, stretches=stretches)
     with progress_bar() as progress:
         observer = Observer(AdapterPainter(model, loaded), eyes, out / "seen", identity)
         results = run_analyses(observer, plan, names, out, progress)
@@ -119,17 +120,30 @@ def analyse(
         "hilora_branches": settings.hilora_branches,
         "seed": seed,
     }
+    return _written(results, facts, eyes, out)
+
+
+def _written(
+    results: Mapping[str, Sequence[Result]], facts: Mapping[str, Any], eyes: Eyes, out: Path
+) -> Answer:
+    """Write both files, and answer with what is in them."""
+    from ..evaluate.analyses import analyses_page, sections
+    from ..files import atomic_write_text
+
     analyses = {name: [result.to_dict() for result in told] for name, told in results.items()}
     text = json.dumps({**facts, "analyses": analyses}, indent=1, allow_nan=False, ensure_ascii=False)
     atomic_write_text(out / "analyses.json", text + "\n")
-    footer = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items())
-    lead = f"{adapter.name} on {model.name}, seen by " + " and ".join(
+    seen_by = " and ".join(
         f"the {name} probe ({looking.probe.backbone})" for name, looking in eyes.probes.items()
     )
-    page = analyses_page("What the adapter does, and how", f"{lead}.", results, footer)
-    atomic_write_text(out / "analyses.html", page)
+    lead = f"{facts['adapter']} on {facts['base']}, seen by {seen_by}."
+    footer = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items())
+    atomic_write_text(
+        out / "analyses.html", analyses_page("What the adapter does, and how", lead, results, footer)
+    )
     data = {**facts, "analyses": analyses, "json": out / "analyses.json", "page": out / "analyses.html"}
-    return Answer(data, _told(results, out))
+    told = [f"{part.title}\n{part.paragraph}\n" for part in sections(results)]
+    return Answer(data, [*told, f"The plots are in {out / 'analyses.html'}."])
 
 
 def _names(only: str) -> list[Name]:
@@ -141,13 +155,6 @@ def _names(only: str) -> list[Name]:
         said = f"there is no analysis '{unknown[0]}'" if wanted else "--only names no analysis"
         raise UserError(f"{said}: choose of {', '.join(NAMES)}.")
     return [name for name in NAMES if name in wanted]
-
-
-def _told(results: dict[str, Any], out: Path) -> list[str]:
-    from ..evaluate.analyses import sections
-
-    parts = [f"{part.title}\n{part.paragraph}\n" for part in sections(results)]
-    return [*parts, f"The plots are in {out / 'analyses.html'}."]
 
 
 def _contents(encoders: Encoders, file: Path | None) -> ContentSet:
@@ -173,26 +180,25 @@ def _eyes(
     adapter: Adapter,
 ) -> tuple[Eyes, str]:
     """Who looks, and what their answers hang on."""
-    from ..errors import UserError
     from ..evaluate.analyses import Eyes
 
-    if encoders is Encoders.toy:
+    if set_folder is not None and encoders is Encoders.toy:
         from ..data import TrainingSet
         from ..toyworld.instruments import toy_instruments
 
-        if set_folder is None:
-            raise UserError("--encoders toy learns its probes from a toy set: name it with --set.")
         instruments = toy_instruments(TrainingSet.open(set_folder))
         return Eyes(instruments.clip, instruments.probes), instruments.fingerprint
-    if probe is None:
-        raise UserError("name an emotion probe with --probe FILE: `probe SET --out FILE` trains one.")
     from ..base.vision import load_vision
     from ..evaluate.backbones import picture_probe
     from ..evaluate.probe_file import probe_fingerprint
 
     clip = load_vision(vision, device)
-    files = {"clip": probe} | ({"second": second_probe} if second_probe is not None else {})
-    probes = {name: picture_probe(file, clip, weights_dir, device) for name, file in files.items()}
+    files = {"clip": probe, "second": second_probe}
+    probes = {
+        name: picture_probe(file, clip, weights_dir, device)
+        for name, file in files.items()
+        if file is not None
+    }
     for looking in probes.values():
         looking.probe.columns(adapter.info.taxonomy.names)  # one that lacks an emotion is told now
     seen_by = " ".join([clip.fingerprint, *(probe_fingerprint(each.probe) for each in probes.values())])

@@ -78,7 +78,9 @@ class Centre:
 
 @dataclass(frozen=True)
 class Entry:
-    """The answer by one probe. full: everything on all the time; nothing: the bare base, unprompted."""
+    """The answer by one probe. full: everything on all the time; nothing: the bare base, unprompted; gained:
+    full less nothing, of the same starts, in emotion and polarity.
+    """
 
     probe: str
     backbone: str
@@ -87,6 +89,7 @@ class Entry:
     chance: Mapping[str, float]
     full: Figures
     nothing: Figures
+    gained: Mapping[str, Interval]
     stretches: tuple[Stretch, ...]
     centres: tuple[Centre, ...]
 
@@ -169,6 +172,7 @@ def entry(runs: Runs, taxonomy: Taxonomy, probe: str, backbone: str, steps: int,
         chance,
         _figures(full),
         _figures(nothing),
+        {figure: percentiles(full[figure] - nothing[figure]) for figure in FIGURES[:2]},
         tuple(stretches),
         tuple(centres),
     )

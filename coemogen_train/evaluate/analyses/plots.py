@@ -56,7 +56,6 @@ def interval_plot(
     for level in levels:
         (left, y), (right, _) = place(x_ticks[0], level.value), place(x_ticks[-1], level.value)
         marks.append(_stroke(left, y, right, y, "level"))
-        marks.append(tag("text", level.name, x=_n(right - 4), y=_n(y - 5), class_="tick", text_anchor="end"))
     # Whiskers of lines over one another would hide each other: each line's stand a little beside.
     for number, line in enumerate(lines):
         shift = 3.0 * (number - (len(lines) - 1) / 2)
@@ -67,6 +66,11 @@ def interval_plot(
             low, high = place(0.0, interval.low)[1], place(0.0, interval.high)[1]
             marks.append(_stroke(x, low, x, high, f"whisker c{line.colour % 6}"))
             marks.append(tag("circle", cx=_n(x), cy=_n(y), r=3.5, class_=f"dot c{line.colour % 6}"))
+    for level in levels:
+        right, y = place(x_ticks[-1], level.value)
+        marks.append(
+            tag("text", level.name, x=_n(right - 4), y=_n(y - 5), class_="level-name", text_anchor="end")
+        )
     title = f"{y_name} against {x_name}"
     return tag(
         "svg",

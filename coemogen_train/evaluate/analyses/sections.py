@@ -156,7 +156,7 @@ def _swap(result: Swap) -> Html:
             ("v's source is seen, % of pictures", result.seen_source),
         )
     ]
-    caption = f"Rows: whose Gaussians v is drawn from. Columns: the label. {result.each} pictures a cell."
+    caption = f"Rows: whose Gaussians v is drawn from. Columns: the label. Pictures a cell: {result.each}."
     figure = tag("figure", tag("div", shades, class_="panels"), tag("figcaption", caption, class_="caption"))
     parts = [figure_table(heads, rows), figure_table(odd_heads, odd) if odd else None, figure]
     if result.v_alone is not None:

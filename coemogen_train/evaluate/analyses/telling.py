@@ -26,10 +26,11 @@ def tell_entry(result: Entry) -> str:
         f"{told(nothing.emotion)} and {told(nothing.polarity)} (by chance {result.chance['emotion']:.2f} and "
         f"{result.chance['polarity']:.2f})."
     ]
-    if full.emotion.low <= nothing.emotion.high:
+    unsure = [figure for figure, gain in result.gained.items() if gain.low <= 0]
+    if "emotion" in unsure:
         parts.append(
-            "These intervals meet: the adapter's effect is not told from chance, and so nothing can be said "
-            "of when it enters."
+            f"The gain in emotion, {told(result.gained['emotion'], sign='+')}, is not told from none, and so "
+            "nothing can be said of when it enters."
         )
         return " ".join(parts)
     both = [stretch for stretch in result.stretches if stretch.carrier == "both"]
@@ -44,8 +45,14 @@ def tell_entry(result: Entry) -> str:
     for centre in result.centres:
         if centre.carrier == "both":
             parts.append(_tell_centre(centre))
-    parts.append(_entry_verdict(result))
-    return " ".join(part for part in parts if part)
+    if unsure:
+        parts.append(
+            f"But the gain in polarity, {told(result.gained['polarity'], sign='+')}, is not told from none, "
+            "and so neither is whether it enters before the emotion: no schedule follows from it."
+        )
+    else:
+        parts.append(_entry_verdict(result))
+    return " ".join(parts)
 
 
 def _tell_centre(centre: Centre) -> str:
