@@ -26,6 +26,7 @@ from . import (
     prepare,
     probe,
     review,
+    study,
     train,
 )
 from .answer import Answer, as_json_line
@@ -38,6 +39,9 @@ _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 }
+
+# What the extra "evaluate" brings beyond "train".
+_MEASURING = {"lpips", "timm", "torch_fidelity"}
 
 app = typer.Typer(
     name=NAME,
@@ -59,6 +63,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("analyse")(analyse.analyse)
 app.command("inspect")(inspect.inspect)
+app.add_typer(study.app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +115,8 @@ def _explain(error: BaseException) -> tuple[int, Answer]:
     if (usage := _usage_sentence(error)) is not None:
         return _failed(2, usage)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__name__.split(".")[0]):
-        return _failed(2, f'this needs {error.name}, which is not installed: pip install "coemogen[train]".')
+        extra = "evaluate" if error.name in _MEASURING else "train"
+        return _failed(2, f'this needs {error.name}, which is not installed: pip install "coemogen[{extra}]".')
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return _failed(2, f"{error.filename or 'a file'}: the system refuses this ({error.strerror}).")
     traceback.print_exception(error)
