@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ...errors import ConfigError
 from .measures import Measure, measure
 from .result import Comparison, Estimate, Row
-from .statistics import PairedTest, Pool, holm, paired_test, pooled, smallest_exact_p
+from .statistics import PairedTest, Pool, holm, paired_test, pooled
 
 Verdict = Literal["supported", "contradicted", "not decided", "not tested"]
 
@@ -222,19 +222,12 @@ def _decision(claim: Claim, verdict: Verdict, test: PairedTest, p: float | None,
     against = f", against a difference of {claim.minimum:g}" if claim.minimum else ""
     said = f"p {_p(test.p)}{against}{corrected}"
     if verdict != "not decided":
-        return f"{verdict.capitalize()}: {said}.{_exact(test.seeds)}"
+        return f"{verdict.capitalize()}: {said}."
     lowest, highest = measure(claim.metric).bounds
     least = test.detectable(LEVEL / count)
     if least >= highest - lowest:
         return f"Not decidable with {test.seeds} seeds: at this spread no difference would be; {said}."
     return f"Not decided: {said}; at this spread {test.seeds} seeds decide differences above {least:.2g}."
-
-
-def _exact(seeds: int) -> str:
-    """What a reader must know where few seeds leave the exact test no power."""
-    if smallest_exact_p(seeds) < LEVEL:
-        return ""
-    return f" (By the exact sign-flip test nothing is decidable with {seeds} seeds.)"
 
 
 def _p(p: float) -> str:

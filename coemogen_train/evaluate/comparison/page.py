@@ -39,7 +39,7 @@ class Section:
 
     title: str
     paragraph: str
-    body: Html | None = None
+    html: Html | None = None
 
 
 def comparison_page(
@@ -66,7 +66,9 @@ def comparison_page(
         [_section(section) for section in extra],
         tag("footer", words.FOOTER),
     ]
-    style = style_sheet(__package__.rpartition(".")[0], "compare.css")
+    # Parts that others add bring plots and tables in the look of the other pages.
+    sheets = ["report.css", "analyses.css", "compare.css"] if extra else ["compare.css"]
+    style = join([style_sheet(__package__.rpartition(".")[0], name) for name in sheets])
     return page(words.TITLE, style, parts)
 
 
@@ -187,7 +189,7 @@ def _claims(judged: Sequence[Judged], claims: Claims, comparison: Comparison) ->
         tag("summary", f"{len(untested)} claims of rows that are not in this run"),
         tag("ul", [_claim(entry) for entry in untested], class_="claims"),
     )
-    text = words.claims(claims, comparison)
+    text = words.claims(claims, judged, comparison)
     return _part("What was claimed, and what the data says", text, parts, rest if untested else None)
 
 
@@ -283,7 +285,7 @@ def _costs(comparison: Comparison) -> Html | None:
 
 
 def _section(section: Section) -> Html:
-    return _part(section.title, section.paragraph, section.body)
+    return _part(section.title, section.paragraph, section.html)
 
 
 def _part(title: str, paragraph: str | None, *body: object) -> Html:

@@ -77,7 +77,7 @@ def as_markdown(
     parts.append("\n".join(f"- {what}: {value}" for what, value in comparison.facts))
     for name, rows in experiments(comparison).items():
         parts += [f"## {name}", question(name), markdown(figures_table(rows)), markdown(costs_table(rows))]
-    parts += ["## Claims", words.claims(claims, comparison)]
+    parts += ["## Claims", words.claims(claims, judged, comparison)]
     parts.append(
         "\n".join(f"- **{entry.verdict}**: {entry.claim.sentence} {entry.sentence}" for entry in judged)
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from .claims import Claims, Judged
+from .claims import LEVEL, Claims, Judged
 from .measures import Measure
 from .result import Comparison, Row
+from .statistics import smallest_exact_p
 
 TITLE = "CoEmoGen beside the others"
 INTERVALS = (
@@ -59,7 +60,7 @@ def tally(judged: Sequence[Judged]) -> str:
     )
 
 
-def claims(known: Claims, comparison: Comparison) -> str:
+def claims(known: Claims, judged: Sequence[Judged], comparison: Comparison) -> str:
     """How the claims were tested, and what shows that they were written before."""
     if not comparison.claims_sha256:
         noted = "their file's SHA-256 was not noted when the run began"
@@ -72,8 +73,19 @@ def claims(known: Claims, comparison: Comparison) -> str:
         "Holm's method for all claims that this run can test; supported or contradicted means a corrected p "
         "below 0.05. The test is a moderated paired t test: a few differences alone say little of their "
         "spread, so that of all rows with the same seeds counts as three degrees of freedom more; and it is "
-        "never more certain than the number of pictures allows. The claims "
-        f"were written down before: {noted} (SHA-256 {known.sha256[:16]})."
+        "never more certain than the number of pictures allows. "
+        f"{_exact(judged)}The claims were written down before: {noted} (SHA-256 {known.sha256[:16]})."
+    )
+
+
+def _exact(judged: Sequence[Judged]) -> str:
+    """What a reader must know where few seeds leave the exact test no power."""
+    fewest = min((entry.test.seeds for entry in judged if entry.p is not None and entry.test), default=0)
+    if not fewest or smallest_exact_p(fewest) < LEVEL:
+        return ""
+    return (
+        "This takes differences to be normally distributed: by the exact sign-flip test, which does not, no "
+        f"claim is decidable with {fewest} seeds, where its p is {smallest_exact_p(fewest):g} at best. "
     )
 
 

@@ -58,7 +58,7 @@ def test_a_known_effect_is_found_with_its_sign() -> None:
     against = judge(claims("ba"), table({"a": 0.3}, generator))[0]
     assert against.verdict == "contradicted" and against.test is not None
     assert against.test.low < -0.3 + 0.05 and against.test.high < 0
-    assert against.sentence.endswith("cannot decide with 5 seeds.)") or "5 seeds" in against.sentence
+    assert "over 5 seeds. Contradicted: p below 0.001" in against.sentence
 
 
 def test_without_an_effect_hardly_any_run_decides_anything() -> None:
