@@ -43,6 +43,7 @@ ROOMS = (
 TOY_DOORS = {
     ("data", "toyworld.dataset"),
     ("cli", "toyworld.arena"),
+    ("cli", "toyworld.backbone"),
     ("cli", "toyworld.contents"),
     ("cli", "toyworld.demo"),
     ("cli", "toyworld.instruments"),
