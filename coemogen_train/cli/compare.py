@@ -126,9 +126,7 @@ def _paper_engine(
     from ..evaluate.comparison.variants import EXPERIMENTS, Experiment
 
     if set_folder is None:
-        raise UserError(
-            "--paper needs --set SET, filtered; --dry-run tells what else is missing."
-        )
+        raise UserError("--paper needs --set SET, filtered; --dry-run tells what else is missing.")
     table = paper_settings(settings)
     arena = SetArena(table, set_folder, out, base, vision, weights_dir, device)
     question = EXPERIMENTS["table"].question
@@ -199,12 +197,13 @@ def _told(engine: Engine, progress: Report) -> Any:
 
 
 def _answer(engine: Engine) -> Answer:
+    from ..evaluate.comparison.copies import memorising_sections
     from ..evaluate.comparison.outcome import comparison_of
     from ..evaluate.comparison.report import write_report
     from ..evaluate.comparison.tables import experiments, figures_table, question, rich_table
 
     comparison = comparison_of(engine)
-    files = write_report(comparison, engine.out)
+    files = write_report(comparison, engine.out, memorising_sections(engine, comparison))
     tables = [
         rich_table(figures_table(rows), question(name)) for name, rows in experiments(comparison).items()
     ]
