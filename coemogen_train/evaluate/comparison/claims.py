@@ -123,7 +123,7 @@ def judge(claims: Claims, comparison: Comparison) -> tuple[Judged, ...]:
     )
 
 
-_Rows = Mapping[tuple[str, str], Row]
+_Rows = dict[tuple[str, str], Row]
 
 
 def _claim(entry: Mapping[str, Any], where: str) -> Claim:
@@ -171,16 +171,14 @@ def _tested(claim: Claim, rows: _Rows) -> PairedTest | None:
 
 
 def _pool(claim: Claim, rows: _Rows) -> Pool | None:
-    """The spread of all rows of the claim's experiment at the seeds of the claim, but for real pictures."""
+    """The spread of all rows that have the claim's seeds, each once, but for real pictures."""
     pair = [rows[claim.experiment, name] for name in (claim.first, claim.second)]
     seeds = _common(*pair)
+    others = {row.name: row for row in reversed(rows.values()) if set(seeds) <= set(row.seeds)}
     figures = [
         _at(row, row.metrics[claim.metric], seeds).values
-        for (experiment, _), row in rows.items()
-        if experiment == claim.experiment
-        and row.kind != "reference"
-        and claim.metric in row.metrics
-        and set(seeds) <= set(row.seeds)
+        for row in (others | {row.name: row for row in pair}).values()
+        if row.kind != "reference" and claim.metric in row.metrics
     ]
     return pooled([values for values in figures if all(map(math.isfinite, values))])
 

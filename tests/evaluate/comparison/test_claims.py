@@ -82,6 +82,17 @@ def test_a_minimum_effect_has_to_be_exceeded() -> None:
     assert judge(Claims((lower,), ""), comparison)[0].verdict == "supported"
 
 
+def test_the_spread_of_other_experiments_with_the_same_seeds_counts() -> None:
+    comparison = table({"a": 0.1}, np.random.default_rng(8), 3)
+    apart = tuple(
+        replace(row, experiment="table" if row.name in "ab" else "other") for row in comparison.rows
+    )
+    tests = [judge(claims("ab"), replace(comparison, rows=rows))[0].test for rows in (comparison.rows, apart)]
+    alone = judge(claims("ab"), replace(comparison, rows=comparison.rows[:2]))[0].test
+    assert tests[0] is not None and tests[0] == tests[1] and tests[0].freedom == 5
+    assert alone is not None and alone.freedom == 2 and alone.p == alone.pair == tests[0].pair
+
+
 def test_one_seed_is_said_to_decide_nothing() -> None:
     entry = judge(claims("ab"), table({"a": 0.4}, np.random.default_rng(4), 1))[0]
     assert entry.verdict == "not decided" and entry.p is None
