@@ -222,8 +222,8 @@ def _draw(
     for name in loaded.info.taxonomy.names:
         if name not in real.names:
             raise UserError(
-                f"{adapter} makes pictures of {name}, and {', '.join(real.names)} are what is real: give real "
-                "pictures of the same emotions."
+                f"{adapter} makes pictures of {name}, and the real ones are of {', '.join(real.names)}: "
+                "give real pictures of the same emotions."
             )
     advised = loaded.info.guidance
     settings = SamplingSettings(
