@@ -91,6 +91,7 @@ def compare(
         engine.work(lambda what: print(what, file=sys.stderr, flush=True))
         return Answer({})
     if not report_only:
+        engine.begin()
         count = jobs or (os.cpu_count() or 1 if toy else 1)
         with _workers(count - 1, count), progress_bar() as progress:
             engine.work(_told(engine, progress))
@@ -197,6 +198,7 @@ def _told(engine: Engine, progress: Report) -> Any:
 
 
 def _answer(engine: Engine) -> Answer:
+    from ..evaluate.comparison.claims import judge, load_claims
     from ..evaluate.comparison.copies import memorising_sections
     from ..evaluate.comparison.outcome import comparison_of
     from ..evaluate.comparison.report import write_report
@@ -208,4 +210,9 @@ def _answer(engine: Engine) -> Answer:
         rich_table(figures_table(rows), question(name)) for name, rows in experiments(comparison).items()
     ]
     told = json.loads(files[0].read_text(encoding="utf-8"))
-    return Answer({**told, "files": files}, [*tables, *map(str, files)])
+    verdicts = [
+        f"{entry.verdict}: {entry.claim.sentence} {entry.sentence}"
+        for entry in judge(load_claims(), comparison)
+        if entry.verdict != "not tested"
+    ]
+    return Answer({**told, "files": files}, [*tables, *verdicts, *map(str, files)])

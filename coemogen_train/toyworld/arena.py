@@ -58,7 +58,7 @@ class ToyArena:
         self.guidances = size.guidances
         self.each = size.each
         self.sampling = SamplingSettings(steps=size.sampler_steps, batch_size=48)
-        self.device = "cpu"
+        self.device, self.real_weights = "cpu", False
         self.training_set = lru_cache(maxsize=8)(self._training_set)
         self.instruments = lru_cache(maxsize=2)(self._instruments)
 

@@ -23,7 +23,8 @@ class Arena(Protocol):
 
     world: what the pictures are, a sentence. emotions: in their order. guidances: the scales that every row
     is drawn at. each: pictures of each emotion, row, scale and seed. sampling: all but guidance and branches.
-    device: on which pictures are drawn, in the precision of the fits.
+    device: on which pictures are drawn, in the precision of the fits. real_weights: whether the base is a
+        Stable Diffusion 1.5, so that the figures may stand beside the published ones.
     """
 
     world: str
@@ -32,6 +33,7 @@ class Arena(Protocol):
     each: int
     sampling: SamplingSettings
     device: str
+    real_weights: bool
 
     def training_set(self, seed: int, captions: Captions) -> TrainingSet:
         """The set that a fit of `seed` reads, filtered, with its captions in the form asked for."""

@@ -7,6 +7,7 @@ chosen by the pictures of a held-in seed and by probes that the table does not u
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +15,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ...files import atomic_write_text
 from ...methods import METHODS
 from ..figures import figures
 from ..intervals import Interval, bootstrap_mean
 from .arena import HELD_IN, Arena
+from .claims import load_claims
 from .units import Unit, Workshop
 from .variants import Experiment, Variant
 
 _WAIT = 2.0
+_BEGUN = "begun.json"
 _FIGURES = 1  # raised whenever figures of the same observations would come out otherwise
 
 
@@ -52,6 +56,18 @@ class Engine:
         self.seeds, self.experiments = tuple(seeds), tuple(experiments)
         self.shop = Workshop(arena, out)
         self._choices: dict[str, Choice] = {}
+
+    def begin(self) -> None:
+        """Note the claims as they stand before anything is measured; what was noted once stays."""
+        file = self.out / _BEGUN
+        if not file.exists():
+            atomic_write_text(file, json.dumps({"claims_sha256": load_claims().sha256}, indent=1) + "\n")
+
+    @property
+    def claims_sha256(self) -> str:
+        """Of the claims when the comparison was begun; "" where nobody noted it."""
+        file = self.out / _BEGUN
+        return str(json.loads(file.read_text(encoding="utf-8"))["claims_sha256"]) if file.exists() else ""
 
     def work(self, told: Callable[[str], None], wait: bool = True) -> bool:
         """Do all that is missing, sharing it with whoever else does.

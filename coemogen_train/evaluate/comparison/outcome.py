@@ -38,6 +38,8 @@ def comparison_of(engine: Engine) -> Comparison:
         rows=tuple(rows),
         facts=_facts(engine),
         unfinished=tuple(unfinished),
+        claims_sha256=engine.claims_sha256,
+        real_weights=engine.arena.real_weights,
     )
 
 

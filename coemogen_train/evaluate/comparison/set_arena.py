@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...base.sampling import SamplingSettings
+from ...base.shape import read_base_shape
 from ...base.vision import ClipEncoder, load_vision
 from ...data.cache import build_cache
 from ...data.caption_variants import variant_set
@@ -64,6 +65,7 @@ class SetArena:
                     "chooses by val and measures by test; make the set with all three."
                 )
         config = self.config(0, Captions())
+        self.real_weights = read_base_shape(config.base).architecture == "stable-diffusion-v1"
         self.world = f"{self._plain.info.origin or training_set.name}, drawn by {config.base}."
         self.emotions: tuple[str, ...] = self._plain.taxonomy.names
         self.guidances, self.each = settings.guidances, settings.each

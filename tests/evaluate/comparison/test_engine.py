@@ -81,7 +81,7 @@ class FakeMethod:
 
 class FakeArena:
     world, emotions, guidances, each = "plain colours", EMOTIONS, (1.0, GOOD_GUIDANCE), 3
-    sampling, device = SamplingSettings(steps=1), "cpu"
+    sampling, device, real_weights = SamplingSettings(steps=1), "cpu", False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
