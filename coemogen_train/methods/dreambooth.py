@@ -149,8 +149,8 @@ class DreamBooth(Method):
             wanted = min(CLASS_PICTURES, max(1, ground.config.steps * ground.whole // 2))
             class_latents = draw_class(ground, folder / _CLASS_FOLDER, wanted)
             objective = DreamBoothObjective(ground)
-            train_steps(ground, objective, with_class_pictures(ground, class_latents))
-            objective.attached.remove()
+            with objective.attached:
+                train_steps(ground, objective, with_class_pictures(ground, class_latents))
             hilora = objective.hilora
             Learned(hilora.state_dict(), {"names": ground.names}).write(folder)
         record = FitRecord(

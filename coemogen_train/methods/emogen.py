@@ -48,7 +48,7 @@ from .method import Condition, Drawer, FitRecord, Method
 HIDDEN = 1024
 ATTRIBUTE_WEIGHT = 0.01
 SPACE_SHARE = 0.25
-_SPACE_BATCH = 32
+_SPACE_BATCH = 16
 _SPACE_RATE = 1e-3
 _SPACE, _TEXT_BATCH = "space", 64
 

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import base, base_folder, settings, training_set, vision_folder  # noqa: F401
+from tests.train.conftest import base_folder, settings, training_set, vision_folder  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def base(base_folder):  # noqa: F811
+    """One for all tests, as reading it takes longer than a fit."""
+    from coemogen_train.base.load import load_base
+
+    return load_base(str(base_folder))
+
+
+@pytest.fixture(autouse=True)
+def read_once(base, monkeypatch) -> None:
+    monkeypatch.setattr("coemogen_train.methods.loop.load_frozen_base", lambda *run: base)
 
 
 @pytest.fixture()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from coemogen_train.base.load import load_base
 from coemogen_train.base.sampling import SamplingSettings
 from coemogen_train.methods import METHODS
 from coemogen_train.methods.dreambooth import DreamBoothObjective, WithClassPictures
@@ -22,6 +23,13 @@ def ground(config, folder):
     return prepare(config, folder)
 
 
+@pytest.fixture()
+def objective(ground):
+    made = DreamBoothObjective(ground)
+    with made.attached:
+        yield made
+
+
 def filled(hilora):
     """Updates that are not zero any more, as after some steps."""
     torch.manual_seed(3)
@@ -30,11 +38,10 @@ def filled(hilora):
     return hilora
 
 
-def test_one_emotions_update_is_pefts_lora_in_outputs_and_gradients(ground):
+def test_one_emotions_update_is_pefts_lora_in_outputs_and_gradients(ground, objective):
     from peft import LoraConfig, inject_adapter_in_model
 
-    theirs = copy.deepcopy(ground.base.unet)
-    objective = DreamBoothObjective(ground)
+    theirs = load_base(ground.config.base).unet
     hilora, rank, emotion = filled(objective.hilora), objective.hilora.rank, 1
     group = slice(emotion * rank, (emotion + 1) * rank)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS), theirs)
@@ -64,8 +71,7 @@ def test_one_emotions_update_is_pefts_lora_in_outputs_and_gradients(ground):
             torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-6)
 
 
-def test_an_absent_emotion_and_the_polarities_keep_their_weights(ground):
-    objective = DreamBoothObjective(ground)
+def test_an_absent_emotion_and_the_polarities_keep_their_weights(ground, objective):
     filled(objective.hilora)
     optimiser = GroupedAdamW(objective.named_parameters(), 0.1)
     batch = ground.batches().batch(0, range(4))
