@@ -19,6 +19,7 @@ from ...methods.emogen import SPACE_SHARE
 from ...train.config import TrainConfig
 from ...train.disk import free_bytes
 from ...train.precision import dtype_of
+from ..weights import clip_spec
 from .budget import Costs, How, work_costs
 from .paper_files import NeededFile, base_is_here, needed_files, vision_is_here
 from .paper_settings import PaperSettings, paper_settings
@@ -97,12 +98,12 @@ def paper_plan(
     """
     table = paper_settings(settings)
     of = TrainingSet.open(training_set) if training_set is not None else None
+    vision = vision if weights_dir is None else clip_spec(vision, weights_dir)
     config = table.fit_config(training_set or "SET", "OUT", base, vision)
     files = needed_files(config, of, table.second, weights_dir)
-    where = torch.device(device)
-    dtype = dtype_of(config.precision) if where.type == "cuda" else torch.float32
+    dtype = dtype_of(config.precision)
     costs = work_costs(
-        where,
+        torch.device(device),
         dtype,
         config.resolution,
         table.drawn_together,
@@ -145,7 +146,7 @@ class _Work:
         )
         seconds = costs.seconds(look=every / 4, read=every)
         yield Stage(
-            "emotion probes", f"{every:,} pictures, a second backbone", seconds, 4e6, costs.how("look")
+            "emotion probes", f"made from the set: {every:,} pictures", seconds, 4e6, costs.how("look")
         )
 
     def fits(self) -> Iterable[Stage]:

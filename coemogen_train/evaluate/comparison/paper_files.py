@@ -9,16 +9,16 @@ from ...base.shape import read_base_shape, read_vision_width
 from ...data.samples import TrainingSet
 from ...errors import UserError
 from ...train.config import TrainConfig
+from ..weights import CLIP, WEIGHTS, WeightFile, find_weights, hub_folder
 
 
 @dataclass(frozen=True)
 class NeededFile:
-    """Something that has to be there. what: for people. needed_for: which stage or figure. here: whether it
-    was found. place: where it is looked for. source: where it comes from, and what to do with it.
+    """Something that has to be there. what: whose it is and what for. here: whether it was found. place:
+    where it is looked for. source: where it comes from, and what to do with it.
     """
 
     what: str
-    needed_for: str
     here: bool
     place: str
     source: str
@@ -34,7 +34,7 @@ def needed_files(
         weights_dir: folder of the instruments' weights; None: where their libraries keep them.
 
     Raises:
-        UserError: a base or CLIP that was named as a file or folder and is not there, or is damaged.
+        UserError: a base, a CLIP or a folder of weights that was named and is not there, or is damaged.
     """
     return (
         _emoset(training_set),
@@ -71,8 +71,7 @@ def _in_hub_cache(repo_id: str) -> bool:
 
 def _emoset(training_set: TrainingSet | None) -> NeededFile:
     return NeededFile(
-        "EmoSet-118K",
-        "everything",
+        "EmoSet-118K, for everything",
         training_set is not None,
         str(training_set.root) if training_set is not None else "--set SET",
         "its authors, by the links on https://github.com/JingyuanYY/EmoSet (118,102 pictures, for research, "
@@ -86,7 +85,6 @@ def _captions(training_set: TrainingSet) -> NeededFile:
     without = len(samples) - len(samples.captioned())
     return NeededFile(
         f"a sentence for each training picture ({without:,} of {len(samples):,} have none)",
-        "CoEmoGen and its ablations, the filter",
         without == 0,
         str(training_set.root / "captions.parquet"),
         "written here by a multimodal model: coemogen_train caption SET, then coemogen_train filter SET",
@@ -95,8 +93,7 @@ def _captions(training_set: TrainingSet) -> NeededFile:
 
 def _base(spec: str) -> NeededFile:
     return NeededFile(
-        f"Stable Diffusion 1.5 ({spec})",
-        "every row",
+        f"Stable Diffusion 1.5 ({spec}), for every row",
         base_is_here(spec),
         "--base, or Hugging Face's cache",
         f"https://huggingface.co/{spec}, fetched by itself where there is network; or one checkpoint file, "
@@ -106,63 +103,28 @@ def _base(spec: str) -> NeededFile:
 
 def _vision(spec: str) -> NeededFile:
     return NeededFile(
-        f"CLIP ViT-L/14 ({spec})",
-        "v, the filter, Sem-D, the first emotion probe",
+        f"CLIP ViT-L/14 ({spec}), for training, the filter, the first probe and Sem-D",
         vision_is_here(spec),
-        "--vision, or Hugging Face's cache",
-        f"https://huggingface.co/{spec} (1.6 GiB), fetched by itself where there is network; or a folder or "
+        "--vision, --weights-dir or Hugging Face's cache",
+        f"{CLIP.source} ({CLIP.mib:,} MiB), fetched by itself where there is network; or a folder or "
         "file named by --vision",
     )
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """file: its name, in weights_dir or in torch's cache of downloads."""
-
-    what: str
-    needed_for: str
-    file: str
-    url: str
-
-
-_WEIGHTS = (
-    _Weights(
-        "Inception v3 as the FID has it",
-        "FID, KID, precision, recall, coverage",
-        "weights-inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
-    ),
-    _Weights("AlexNet", "LPIPS", "alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/"),
-    _Weights(
-        "ResNet-50 of ImageNet", "Sem-C", "resnet50-0676ba61.pth", "https://download.pytorch.org/models/"
-    ),
-    _Weights(
-        "ResNet-50 of Places365",
-        "Sem-C",
-        "resnet50_places365.pth.tar",
-        "http://places2.csail.mit.edu/models_places365/",
-    ),
-)
-
-
 def _instruments(second: str, weights_dir: Path | None) -> list[NeededFile]:
-    import torch
-
-    folder = weights_dir or Path(torch.hub.get_dir()) / "checkpoints"
-    known = [*_WEIGHTS, *_second(second)]
+    """The networks of the metrics and the second probe's backbone; CLIP is asked for by its own name."""
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UserError(f"{weights_dir}: there is no such folder of weights: correct --weights-dir.")
+    folder = weights_dir or hub_folder()
     return [
         NeededFile(
-            weights.what,
-            weights.needed_for,
-            (folder / weights.file).is_file(),
-            str(folder / weights.file),
-            f"{weights.url}{weights.file}",
+            file.purpose, find_weights(file, weights_dir) is not None, str(folder / file.name), file.source
         )
-        for weights in known
+        for file in [*(file for file in WEIGHTS if file is not CLIP), *_second(second)]
     ]
 
 
-def _second(spec: str) -> list[_Weights]:
+def _second(spec: str) -> list[WeightFile]:
     """The weights of a second probe's backbone, where torchvision has them."""
     library, _, name = spec.partition(":")
     if library != "torchvision":
@@ -175,5 +137,4 @@ def _second(spec: str) -> list[_Weights]:
         url = str((enum[wanted] if wanted else enum.DEFAULT).url)
     except (ValueError, KeyError):
         raise UserError(f"{spec}: torchvision has no classifier of this name, or no such weights.") from None
-    at, _, file = url.rpartition("/")
-    return [_Weights(f"{model}, the second emotion probe's backbone", "Emo-A (second)", file, f"{at}/")]
+    return [WeightFile(url.rpartition("/")[2], f"{model}, for the second emotion probe", url)]

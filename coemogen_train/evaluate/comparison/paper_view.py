@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .paper import PaperPlan
 
 NOT_DONE = "Nothing was fetched and nothing was written."
+_LONG = 60 * 86_400  # seconds
 
 
 def paper_parts(plan: PaperPlan) -> list[Any]:
@@ -67,7 +68,7 @@ def _files(plan: PaperPlan) -> list[Any]:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for file in plan.missing:
-        table.add_row("-", _text(f"{file.what}, for {file.needed_for}"))
+        table.add_row("-", _text(file.what))
         table.add_row("", _text(f"place: {file.place}"))
         table.add_row("", _text(f"from: {file.source}"))
     here = len(plan.files) - len(plan.missing)
@@ -83,6 +84,10 @@ def _verdict(plan: PaperPlan) -> str:
     if plan.size > plan.free:
         told += (
             f" The disk here has {readable_size(plan.free)} free, too little for {readable_size(plan.size)}."
+        )
+    if plan.seconds > _LONG:
+        told += (
+            " That is long: name a faster device, or fewer seeds, scales or pictures in settings of your own."
         )
     if any(stage.how == "estimated" for stage in plan.stages):
         told += (

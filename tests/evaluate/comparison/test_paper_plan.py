@@ -139,3 +139,5 @@ def test_what_is_named_and_is_not_there_is_a_mistake(tmp_path: Path) -> None:
         paper_plan(training_set=tmp_path)
     with pytest.raises(UserError, match="no base model"):
         paper_plan(base=str(tmp_path / "absent.safetensors"))
+    with pytest.raises(UserError, match="no such folder of weights"):
+        paper_plan(weights_dir=tmp_path / "absent")
