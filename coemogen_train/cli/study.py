@@ -55,7 +55,7 @@ def build(
     diversity; the words are ours), among attention checks. Everything is inside the page: no server, and
     no name of a method. The names are in FILE-key.json, which score needs and raters must not have.
 
-    \\b
+    \b
     Example: coemogen_train study build --method ours=out/ours --method emogen=out/emogen --out study.html
     """
     from ..errors import DataError
@@ -107,7 +107,7 @@ def score(
     Raters who failed attention checks are left out, and named. Gives the preferences of every two methods
     on every question, a Bradley-Terry order, and Krippendorff's alpha.
 
-    \\b
+    \b
     Example: coemogen_train study score study-key.json answers/*.json
     """
     from ..evaluate.study import load_key, read_answers, score_dict, score_parts, score_study

@@ -2,8 +2,8 @@
 
 Raters differ and pictures differ, and a study has few of both: another study would have others. So both are
 resampled, each with replacement and independently of the other (the pigeonhole bootstrap: Owen, 2007), and an
-answer counts as often as its rater times as often as its pair of pictures. Of 17 raters and 24 pairs that both
-differ, its 95% intervals hold the truth in 94 to 96% of simulated studies; where neither differs, and all is
+answer counts as often as its rater times as often as its pair of pictures. Where 17 raters or 24 pairs
+differ, its 95% intervals held the truth in 94 to 96% of simulated studies; where neither differs, and all is
 chance, they are up to 1.7 times too wide.
 """
 

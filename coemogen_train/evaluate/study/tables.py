@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..intervals import Interval
 from .key import StudyKey
 from .scoring import ALL, Preference, Standing, StudyScore
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 
 def score_dict(score: StudyScore) -> dict[str, Any]:
@@ -23,49 +23,66 @@ def score_parts(score: StudyScore, key: StudyKey) -> list[Table | str]:
     """Lines and tables for the terminal."""
     titles = {question.name: question.title for question in key.questions} | {ALL: "All questions together"}
     parts: list[Table | str] = [
-        f"{score.answers} answers of {score.raters} raters; {len(score.dropped)} raters left out.",
-        *(f"Left out: {dropped.file}, who {dropped.reason}." for dropped in score.dropped),
+        f"{score.answers} answers of {score.raters} raters; left out: {len(score.dropped) or 'nobody'}.",
+        *(f"Left out: {dropped.file}, whose rater {dropped.reason}." for dropped in score.dropped),
         _preference_table(score.preferences, titles),
-        *(_order_line(titles[name], standings) for name, standings in score.order.items()),
+        _order_table(score.order, titles),
     ]
     for accord in score.agreement:
-        alpha = "" if accord.alpha is None else f", Krippendorff's alpha {accord.alpha:.2f}"
+        alpha = "" if accord.alpha is None else f"; Krippendorff's alpha {accord.alpha:.2f}"
         told = (
-            "no two raters saw the same" if accord.share is None else f"{accord.share:.0%} of pairs of raters"
+            "no two saw the same" if accord.share is None else f"{accord.share:.0%} of pairs of raters agree"
         )
-        parts.append(f"Agreement on {titles[accord.question].lower()}: {told}{alpha}.")
+        parts.append(f"{titles[accord.question]}: {told}{alpha}.")
     if score.side_a is not None:
         parts.append(f"Of the choices, {score.side_a:.0%} fell on the side shown as A.")
     return [*parts, *(f"Note: {note}" for note in score.notes)]
 
 
-def _preference_table(preferences: Sequence[Preference], titles: dict[str, str]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    title = "Share that prefers the first (no difference counts half), with its 95% interval"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("question", "first", "second"):
-        table.add_column(heading)
-    for heading in ("preferred", "answers", "raters", "pairs"):
-        table.add_column(heading, justify="right")
+def _preference_table(preferences: Sequence[Preference], titles: Mapping[str, str]) -> Table:
+    table = _table(
+        "Preferred to the other (no difference counts half), with 95% intervals",
+        ("question", "first", "second"),
+        ("preferred", "from", "to", "answers", "pairs"),
+    )
+    before = ""
     for told in preferences:
-        decided = told.share.low > 0.5 or told.share.high < 0.5
-        cells = [Text(text) for text in (titles[told.question], told.first, told.second)]
-        counts = [str(number) for number in (told.answers, told.raters, told.pairs)]
-        table.add_row(*cells, Text(_percent(told.share), style="bold" if decided else ""), *counts)
+        share = told.share
+        shares = [f"{number:.1%}" for number in (share.value, share.low, share.high)]
+        question = titles[told.question] if told.question != before else ""
+        before = told.question
+        cells = [question, told.first, told.second, *shares, str(told.answers), str(told.pairs)]
+        decided = share.low > 0.5 or share.high < 0.5
+        table.add_row(*map(_cell, cells), style="bold" if decided else "")
     return table
 
 
-def _order_line(title: str, standings: Sequence[Standing]) -> str:
-    told = ", ".join(
-        f"{standing.method} {standing.strength.value:+.2f} ({standing.strength.low:+.2f} to "
-        f"{standing.strength.high:+.2f}; first in {standing.first_share:.0%} of resamples)"
-        for standing in standings
+def _order_table(order: Mapping[str, Sequence[Standing]], titles: Mapping[str, str]) -> Table:
+    table = _table(
+        "Bradley-Terry order: strengths in log odds, and how often a resample has a method first",
+        ("question", "method"),
+        ("strength", "from", "to", "first"),
     )
-    return f"Bradley-Terry order, {title.lower()}: {told}."
+    for name, standings in order.items():
+        for place, told in enumerate(standings):
+            strength = told.strength
+            numbers = [f"{number:+.2f}" for number in (strength.value, strength.low, strength.high)]
+            cells = [titles[name] if place == 0 else "", told.method, *numbers, f"{told.first_share:.0%}"]
+            table.add_row(*map(_cell, cells))
+    return table
 
 
-def _percent(interval: Interval) -> str:
-    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"
+def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in (*words, *numbers):
+        table.add_column(heading, justify="left" if heading in words else "right")
+    return table
+
+
+def _cell(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text)  # as it is: a method may be called "[red]"

@@ -66,6 +66,9 @@ def test_page_is_answered_saved_and_scored(chromium: Any, tmp_path: Path) -> Non
     page.keyboard.press("e")
     page.keyboard.press("a")  # too soon after: no answer
     assert page.text_content("#place") == f"7 of {total}"
+    page.click("#pictures-a img")
+    page.keyboard.press("b")  # while a picture is large, keys do not answer
+    page.click("#large img")
     page.keyboard.press("u")
     assert page.text_content("#place") == f"6 of {total}"
     page.close()

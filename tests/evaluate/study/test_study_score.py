@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,22 @@ def test_key_of_another_study_is_not_written_over(study: Study, tmp_path: Path) 
         load_key(path)
     with pytest.raises(DataError, match="is no file"):
         load_key(tmp_path)
+
+
+def test_command_tells_it_all_in_its_tables(study: Study, tmp_path: Path) -> None:
+    import io
+
+    from coemogen_train.cli.study import score as command
+
+    study.key.save(tmp_path / "key.json")
+    told = [answered(study.key, n, by_strength(STRENGTH)) for n in range(4)]
+    careless = answered(study.key, 9, lambda *_: 0.5)
+    careless["answers"] = careless["answers"][:4]
+    answer = command(tmp_path / "key.json", write(tmp_path, *told, told[0], careless))
+    shown = io.StringIO()
+    answer.show(shown)
+    text = " ".join(shown.getvalue().split())
+    assert "of 4 raters; left out: 1." in text and "answers-5.json, whose rater failed 4 of 4" in text
+    assert "counted once" in text and "Krippendorff's alpha" in text
+    assert re.search(rf"Fidelity {OURS} {ONE} \d+\.\d%", text) and re.search(rf"Fidelity {OURS} \+\d", text)
+    assert {"preferences", "order", "agreement", "dropped"} <= set(answer.data)

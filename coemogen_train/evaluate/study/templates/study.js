@@ -81,8 +81,17 @@ function put(side, option, letter) {
     const picture = new Image();
     picture.src = study.pictures[name];
     picture.alt = `Picture ${letter}` + (option.pictures.length > 1 ? `, ${i + 1} of ${option.pictures.length}` : "");
+    picture.addEventListener("click", () => enlarge(picture));
     return picture;
   }));
+}
+
+function enlarge(picture) {
+  const large = new Image();
+  large.src = picture.src;
+  large.alt = picture.alt;
+  at("large").replaceChildren(large);
+  at("large").showModal();
 }
 
 let pictured = "";
@@ -178,11 +187,12 @@ const acts = {
   undone: undo, back: undo, save, copy, another,
   begin: () => { started = true; show(); at("question").focus(); },
 };
+at("large").addEventListener("click", () => at("large").close());
 for (const [id, act] of Object.entries(acts)) at(id).addEventListener("click", act);
 const keys = { a: "choose-a", arrowleft: "choose-a", b: "choose-b", arrowright: "choose-b", e: "choose-equal", u: "undone" };
 document.addEventListener("keydown", (event) => {
   const act = keys[event.key.toLowerCase()];
-  if (!act || !started || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!act || !started || at("large").open || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   acts[act]();
 });
