@@ -21,7 +21,7 @@ def score_dict(score: StudyScore) -> dict[str, Any]:
 
 def score_parts(score: StudyScore, key: StudyKey) -> list[Table | str]:
     """Lines and tables for the terminal."""
-    titles = {question.name: question.title for question in key.questions} | {ALL: "All questions together"}
+    titles = {question.name: question.title for question in key.questions} | {ALL: "All together"}
     parts: list[Table | str] = [
         f"{score.answers} answers of {score.raters} raters; left out: {len(score.dropped) or 'nobody'}.",
         *(f"Left out: {dropped.file}, whose rater {dropped.reason}." for dropped in score.dropped),
