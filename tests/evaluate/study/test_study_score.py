@@ -244,5 +244,6 @@ def test_command_tells_it_all_in_its_tables(study: Study, tmp_path: Path) -> Non
         "of 4 raters; left out: 1." in text and "answers-5.json, whose rater met no attention check" in text
     )
     assert "counted once" in text and "Krippendorff's alpha" in text
-    assert re.search(rf"Fidelity {OURS} {ONE} \d+\.\d%", text) and re.search(rf"Fidelity {OURS} \+\d", text)
+    share = next(told.share for told in score(study, tmp_path, *told).preferences)
+    assert f"{share.value:.1%}" in text and re.search(rf"Fidelity {OURS} \+\d", text)
     assert {"preferences", "order", "agreement", "dropped"} <= set(answer.data)
