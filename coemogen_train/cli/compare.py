@@ -49,8 +49,8 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Instead of the table: semantic, semantic_when, captions, noise, training, sampling, "
-            "branches; several times for several; all.",
+            help="Instead of the table: paper_rate, semantic, semantic_when, captions, noise, training, "
+            "sampling, branches; several times for several; all.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few steps and pictures: does it run?")] = False,

@@ -38,7 +38,7 @@ class ToySize:
     each: int = 24
     steps: int | None = None
     sampler_steps: int = 10
-    guidances: tuple[float, ...] = (1.5, 3.0, 5.0)
+    guidances: tuple[float, ...] = (1.5, 3.0, 5.0, 7.5)
 
 
 FULL = ToySize()

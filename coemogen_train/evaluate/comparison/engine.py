@@ -118,11 +118,12 @@ class Engine:
             self._choices[leader.name] = Choice(setting, guidance, tuple(scores))
         return self._choices[leader.name]
 
-    def guidances(self, experiment: Experiment, choice: Choice) -> tuple[float, ...]:
-        """The scales at which an experiment's rows are drawn."""
-        if experiment.guidances == "curve":
-            return self.arena.guidances
-        return (choice.guidance,) if experiment.guidances == "chosen" else tuple(experiment.guidances)
+    def guidances(self, experiment: Experiment, variant: Variant, choice: Choice) -> tuple[float, ...]:
+        """The scales at which a row is drawn; an ablation has no curve, but the scale of the whole method."""
+        scales = experiment.guidances
+        if scales == "chosen" or (scales == "curve" and variant.kind == "ablation"):
+            return (choice.guidance,)
+        return self.arena.guidances if scales == "curve" else scales
 
     def _score(self, unit: Unit, guidance: float) -> float:
         """How a held-in unit does: the mean of its probes' accuracies."""
@@ -147,7 +148,7 @@ class Engine:
                 for variant in experiment.variants:
                     if (choice := self.choice(variant)) is not None:
                         unit = Unit(variant, seed, choice.setting)
-                        jobs.append(Job(unit, self.guidances(experiment, choice)))
+                        jobs.append(Job(unit, self.guidances(experiment, variant, choice)))
         return jobs
 
     def _all_chosen(self) -> bool:

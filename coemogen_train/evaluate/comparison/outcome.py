@@ -48,7 +48,7 @@ def _finished_seeds(
 ) -> tuple[int, ...]:
     if choice is None:
         return ()
-    guidances = engine.guidances(experiment, choice)
+    guidances = engine.guidances(experiment, variant, choice)
 
     def finished(seed: int) -> bool:
         unit = Unit(variant, seed, choice.setting)
@@ -60,7 +60,7 @@ def _finished_seeds(
 def _row(
     engine: Engine, experiment: Experiment, variant: Variant, choice: Choice, seeds: tuple[int, ...]
 ) -> Row:
-    guidances = engine.guidances(experiment, choice)
+    guidances = engine.guidances(experiment, variant, choice)
     points = {g: _metrics(engine, variant, choice, seeds, g) for g in guidances}
     curve = tuple(CurvePoint(g, points[g]) for g in guidances) if len(guidances) > 1 else ()
     units = [Unit(variant, seed, choice.setting) for seed in seeds]

@@ -7,7 +7,7 @@ and a row that stands in several experiments is made once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ...data.caption_variants import CaptionForm
@@ -65,8 +65,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question and its rows. guidances: "chosen", each row at its own scale alone; "curve", at all of the
-    comparison's scales; or scales of the experiment's own.
+    """A question and its rows. guidances: "chosen", each row at its own scale alone; "curve", the methods at
+    all of the comparison's scales; or scales of the experiment's own.
     """
 
     name: str
@@ -120,10 +120,27 @@ def _noise(corrupted: float, dropped: float) -> Variant:
 
 
 _SHARES = (0.0, 0.2, 0.4)
+PAPER_RATE = 1e-3
 
 _ALL = (
     Experiment(
         "table", "The paper's methods and ablations, and the baselines that it left out.", TABLE, "curve"
+    ),
+    Experiment(
+        "paper_rate",
+        "The same at the paper's learning rate, where another was chosen on the held-in seed.",
+        tuple(
+            replace(
+                variant,
+                name=f"{variant.name}_paper_rate",
+                title=f"{variant.title}, the paper's rate",
+                kind="ablation",
+                fit={**variant.fit, "learning_rate": PAPER_RATE},
+                like="coemogen",
+            )
+            for variant in TABLE
+            if variant.method == "coemogen"
+        ),
     ),
     Experiment(
         "semantic",
