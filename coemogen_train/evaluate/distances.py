@@ -30,7 +30,8 @@ def kernel_distance(first: ArrayLike, second: ArrayLike, weights: ArrayLike | No
             are left out, so resamples are no more biased than the sample. None: once each.
 
     Returns:
-        [r] values, which may be below zero; [1] without weights.
+        [r] values, which may be below zero, and are no numbers where one picture alone counts; [1] without
+        weights.
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     counts = np.ones((1, len(x))) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -47,7 +48,9 @@ def kernel_distance(first: ArrayLike, second: ArrayLike, weights: ArrayLike | No
         of_second += kernel.sum() - kernel[np.arange(len(kernel)), np.arange(len(y))[rows]].sum()
     total = counts.sum(axis=1)
     distinct = total**2 - np.square(counts).sum(axis=1)
-    return within / distinct + of_second / (len(y) * (len(y) - 1)) - 2 * across / total
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may be of one picture alone
+        of_first = within / distinct
+    return of_first + of_second / (len(y) * (len(y) - 1)) - 2 * across / total
 
 
 def _polynomial(x: FloatArray, y: FloatArray) -> FloatArray:

@@ -277,5 +277,6 @@ def _spread(
 ) -> Interval:
     """The figure, and t times the standard deviation of its resamples on both sides, as far as it can be."""
     array = np.asarray(draws, dtype=np.float64)
-    half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1))
+    array = array[np.isfinite(array)]  # a resample of one picture alone has no distance within
+    half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1)) if len(array) > 1 else 0.0
     return Interval(value, max(value - half, least), min(value + half, most))

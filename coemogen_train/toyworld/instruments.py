@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from .recogniser import FEATURES, StoryRecogniser, load_recogniser, picture_pixe
 _VERSION = 1  # raised whenever a figure would come out otherwise
 _WEIGHTS = Path(__file__).parent / "weights" / "recogniser.safetensors"
 _BATCH = 64
+_SPLITS = ("train", "test")
 
 
 def toy_instruments(
@@ -50,39 +52,63 @@ def toy_instruments(
         cache: with the set's CLIP features; None: it is opened, and built where there is none.
         seed: of the probes.
     """
-    clip, recogniser = load_vision("toy"), load_recogniser(_WEIGHTS)
-    features = cache if cache is not None else build_cache(training_set, clip=clip)
-    splits = training_set.samples("train"), training_set.samples("test")
-    names = training_set.taxonomy.names
-    seen_by_clip = [features.embeds_of(samples).numpy() for samples in splits]
-    seen_by_recogniser = [_embed(recogniser, samples) for samples in splits]
-    by_clip = _fit(splits, seen_by_clip, names, clip.name, seed)
-    second = _fit(splits, seen_by_recogniser, names, "story recogniser", seed)
+    clip, recogniser = _encoders()
+    train, names = training_set.samples("train"), training_set.taxonomy.names
+
+    def by_clip() -> PictureProbe:
+        features = cache if cache is not None else build_cache(training_set, clip=clip)
+        seen = [features.embeds_of(training_set.samples(split)).numpy() for split in _SPLITS]
+        fitted = _fit(training_set, seen, clip.name, seed)
+        return PictureProbe(replace(fitted, encoder=clip.fingerprint), ClipFeatures(clip))
+
+    def by_recogniser() -> PictureProbe:
+        seen = [_embed(recogniser, training_set.samples(split)) for split in _SPLITS]
+        return PictureProbe(_fit(training_set, seen, "story recogniser", seed), _embedding(recogniser))
+
     narratives = {name: frozenset(ALL_NARRATIVES[name]) for name in names}
     return Instruments(
         inception=_pooled(recogniser),
         perceptual=PerceptualDistance(_layer_distance(recogniser)),
         clip=clip,
         classifiers={name: _top(recogniser, name) for name in ("object", "relation")},
-        probes={
-            "clip": PictureProbe(replace(by_clip, encoder=clip.fingerprint), ClipFeatures(clip)),
-            "second": PictureProbe(second, _embedding(recogniser)),
-        },
-        fingerprint=_fingerprint(clip, splits[0], names, seed),
+        probes=_MadeWhenAsked({"clip": by_clip, "second": by_recogniser}),
+        fingerprint=_fingerprint(clip, train, names, seed),
         stories=StoryReader(lambda pictures: recogniser.read_stories(_small(pictures)), narratives),
     )
 
 
-def _fit(
-    splits: Sequence[Sequence[Sample]],
-    features: Sequence[np.ndarray],
-    names: Sequence[str],
-    backbone: str,
-    seed: int,
-) -> EmotionProbe:
-    """A probe of the first split, scored on the second where that has pictures."""
-    train, test = ([sample.emotion for sample in samples] for samples in splits)
+class _MadeWhenAsked(Mapping[str, PictureProbe]):
+    """Probes that are trained when one is first looked up: whoever wants the fingerprint waits for none."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], PictureProbe]]) -> None:
+        self._makers = makers
+        self._made: dict[str, PictureProbe] = {}
+
+    def __getitem__(self, name: str) -> PictureProbe:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+@lru_cache(maxsize=1)
+def _encoders() -> tuple[ClipEncoder, StoryRecogniser]:
+    return load_vision("toy"), load_recogniser(_WEIGHTS)
+
+
+def _fit(of: TrainingSet, features: Sequence[np.ndarray], backbone: str, seed: int) -> EmotionProbe:
+    """A probe of the train split, scored on the test split where that has pictures.
+
+    features: of both, [n, V] and [m, V].
+    """
+    train, test = ([sample.emotion for sample in of.samples(split)] for split in _SPLITS)
     held_out = (features[1], test) if test else None
+    names = of.taxonomy.names
     return fit_probe(features[0], train, names, held_out=held_out, backbone=backbone, seed=seed)
 
 

@@ -33,6 +33,7 @@ def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", drawn)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
 def test_lpips_is_the_packages_on_the_same_weights(tmp_path: Path) -> None:
     lpips = pytest.importorskip("lpips")
     torch.manual_seed(0)
@@ -91,7 +92,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "was-here",))
 
     for name in (INCEPTION.name, "resnet50-0676ba61.pth"):
-        (tmp_path / name).write_bytes(pickle.dumps(Hostile()))
+        (tmp_path / name).write_bytes(pickle.dumps(Hostile(), protocol=2))
     with pytest.raises(UserError, match=INCEPTION.name):
         inception(tmp_path / INCEPTION.name)
     with pytest.raises(UserError, match="resnet50"):
