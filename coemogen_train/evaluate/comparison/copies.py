@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...base.vision import load_vision
-from ...data.cache import build_cache
+from ...data.cache import CacheOptions, build_cache
 from ..encoders import ClipFeatures
 from ..nearest import cached_features, look_for_copies, memorising_section
 from ..pictures import LabelledPictures
@@ -32,7 +32,8 @@ def _section(engine: Engine, row: Row) -> Section:
     training_set = engine.arena.training_set(seed, Captions())
     samples = training_set.samples("train", kept_only=True)
     clip = load_vision(engine.shop.config(unit).vision, engine.arena.device)
-    cache = build_cache(training_set, clip=clip)
+    # Only to read what the fits cached: the pictures were compared with their hashes then.
+    cache = build_cache(training_set, clip=clip, options=CacheOptions(check_pictures=False))
     found = look_for_copies(
         drawn, engine.arena.real(seed), cached_features(cache, samples), ClipFeatures(clip), seed
     )
