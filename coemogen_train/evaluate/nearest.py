@@ -8,7 +8,7 @@ if generated pictures were as varied as real ones.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,28 +19,19 @@ from PIL import Image
 
 from ..data.embeddings import EmbeddingCache
 from ..data.samples import SampleRows
-from ..pages import Html, data_uri, join, tag, thumbnail
-from .instruments import EncodePictures, Features
+from ..pages import Html, Section, data_uri, join, tag, thumbnail
+from .instruments import Features
 from .intervals import LEVEL, RESAMPLES, FloatArray, Interval, stratified_resamples
 
 USUAL = 0.99
 """The share of real held-out pictures that lie less near to training than the threshold."""
 
 _BLOCK = 4096
-_BATCH = 32
 _SIDE = 160  # pixels of a picture on the page
 
 
 class Pictures(Protocol):
-    """Pictures with their emotions (`pictures.LabelledPictures` has it)."""
-
-    @property
-    def emotions(self) -> Sequence[str]:
-        """[n] names."""
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """[n] files."""
+    """Pictures by their places (`pictures.LabelledPictures` has it)."""
 
     def load(self, i: int) -> Image.Image:
         """Picture i, RGB."""
@@ -158,25 +149,6 @@ def memorising(
     )
 
 
-def look_for_copies(
-    generated: Pictures,
-    held_out: Pictures,
-    training: Iterable[ArrayLike],
-    encode: EncodePictures,
-    seed: int = 0,
-) -> Memorising:
-    """Encode pictures and compare them with a training set's features.
-
-    Arguments:
-        training: blocks [b, D] by the same encoder, such as `cached_features` gives. encode: CLIP's eye.
-    """
-    ours, real = _encoded(generated, encode), _encoded(held_out, encode)
-    both = nearest(np.concatenate([ours, real]), (counted := _Counted(training)))
-    parts = (slice(len(ours)), slice(len(ours), None))
-    mine, usual = (Nearest(both.rows[part], both.similarities[part]) for part in parts)
-    return memorising(mine, generated.emotions, usual, counted.rows, seed=seed)
-
-
 def cached_features(cache: EmbeddingCache, samples: SampleRows) -> Iterator[Features]:
     """The CLIP features of a set's samples from its cache, in their order, [b, D] a block."""
     for start in range(0, len(samples), _BLOCK):
@@ -185,8 +157,8 @@ def cached_features(cache: EmbeddingCache, samples: SampleRows) -> Iterator[Feat
 
 def memorising_section(
     found: Memorising, generated: Pictures, training: Sequence[Path] | SampleRows, of: str = ""
-) -> tuple[str, str, Html]:
-    """A part of a report: its title, a paragraph, and the closest pairs side by side.
+) -> Section:
+    """A part of a report, with the closest pairs side by side.
 
     Arguments:
         training: the files in the order of the features, or a set's samples. of: whose pictures they are.
@@ -201,26 +173,32 @@ def memorising_section(
         "sheet shows the closest pairs, generated left, training right: whether they are copies, the eye "
         "decides."
     )
-    figures = [_pair(pair, generated.load(pair.generated), training) for pair in found.closest]
+    figures = [_pair(pair, generated, training) for pair in found.closest]
     title = f"Nearest training pictures{f' of {of}' if of else ''}"
-    return title, paragraph, tag("div", figures, style="display:flex;flex-wrap:wrap;gap:1rem")
+    return Section(title, paragraph, tag("div", figures, style="display:flex;flex-wrap:wrap;gap:1rem"))
 
 
-def _pair(pair: Pair, picture: Image.Image, training: Sequence[Path] | SampleRows) -> Html:
-    from ..data.images import ImageProblem, load_rgb
+def _pair(pair: Pair, generated: Pictures, training: Sequence[Path] | SampleRows) -> Html:
+    from ..data.images import load_rgb
 
     entry = training[pair.training]
     file = entry if isinstance(entry, Path) else entry.image
-    shown = [_image(picture, "generated")]
-    try:
-        shown.append(_image(load_rgb(file), "nearest training picture"))
-    except ImageProblem:
-        shown.append(tag("span", "the training picture cannot be read"))
+    shown = [
+        _image(lambda: generated.load(pair.generated), "generated picture"),
+        _image(lambda: load_rgb(file), "nearest training picture"),
+    ]
     caption = tag("figcaption", f"{pair.similarity:.3f}")
     return tag("figure", tag("div", join(*shown)), caption, style="margin:0")
 
 
-def _image(picture: Image.Image, alt: str) -> Html:
+def _image(load: Callable[[], Image.Image], alt: str) -> Html:
+    """A picture, or that it cannot be read: it may be gone by now."""
+    from ..data.images import ImageProblem
+
+    try:
+        picture = load()
+    except (ImageProblem, OSError):
+        return tag("span", f"the {alt} cannot be read")
     return tag("img", src=data_uri(thumbnail(picture, _SIDE), "image/jpeg"), alt=alt, height=_SIDE // 2)
 
 
@@ -261,26 +239,6 @@ def _closest(found: Nearest, pairs: int) -> Iterator[Pair]:
         if row not in shown:
             shown.add(row)
             yield Pair(place, row, float(found.similarities[place]))
-
-
-class _Counted:
-    """Blocks on their way, and how many rows they had."""
-
-    def __init__(self, blocks: Iterable[ArrayLike]) -> None:
-        self._blocks, self.rows = blocks, 0
-
-    def __iter__(self) -> Iterator[ArrayLike]:
-        for block in self._blocks:
-            self.rows += len(np.asarray(block))
-            yield block
-
-
-def _encoded(pictures: Pictures, encode: EncodePictures) -> Features:
-    """[n, D], a batch of pictures in memory at a time."""
-    count = len(pictures.paths)
-    starts = range(0, count, _BATCH)
-    batches = [range(start, min(count, start + _BATCH)) for start in starts]
-    return np.concatenate([encode([pictures.load(i) for i in batch]) for batch in batches])
 
 
 def _unit(features: ArrayLike) -> Features:

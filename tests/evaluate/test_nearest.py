@@ -12,7 +12,6 @@ from PIL import Image
 from coemogen_train.evaluate import nearest as module
 from coemogen_train.evaluate.nearest import (
     Nearest,
-    look_for_copies,
     memorising,
     memorising_section,
     nearest,
@@ -98,7 +97,8 @@ class Files:
         return Image.open(self.paths[i]).convert("RGB")
 
 
-def mean_colour(images: Sequence[Image.Image]) -> np.ndarray:
+def mean_colour(files: Files) -> np.ndarray:
+    images = [files.load(i) for i in range(len(files.paths))]
     return np.stack([np.asarray(image, dtype=np.float32).mean(axis=(0, 1)) + 1 for image in images])
 
 
@@ -106,13 +106,18 @@ def test_a_copy_among_files_is_named_and_shown(tmp_path: Path) -> None:
     training = Files(tmp_path / "training", [(250, 0, 0), (0, 250, 0), (0, 0, 250)])
     generated = Files(tmp_path / "generated", [(99, 98, 97), (0, 250, 0)])
     held_out = Files(tmp_path / "held_out", [(90, 100, 60), (200, 120, 110)])
-    blocks = [mean_colour([training.load(i) for i in range(3)])]
-    told = look_for_copies(generated, held_out, blocks, mean_colour)
+    blocks = [mean_colour(training)]
+    near, usual = (nearest(mean_colour(pictures), blocks) for pictures in (generated, held_out))
+    told = memorising(near, generated.emotions, usual, 3)
     assert (told.generated, told.held_out, told.training) == (2, 2, 3)
     assert told.above.value == 0.5
     assert (told.closest[0].generated, told.closest[0].training) == (1, 1)
     training.paths[0].unlink()
-    title, paragraph, sheet = memorising_section(told, generated, training.paths, "A & B")
-    assert title == "Nearest training pictures of A & B"
-    assert paragraph.startswith("50.0% of 2 generated pictures")
-    assert sheet.count("<img") == 3 and "cannot be read" in sheet
+    part = memorising_section(told, generated, training.paths, "A & B")
+    assert part.title == "Nearest training pictures of A & B"
+    assert part.paragraph.startswith("50.0% of 2 generated pictures")
+    assert part.html is not None
+    assert part.html.count("<img") == 3 and "the nearest training picture cannot be read" in part.html
+    generated.paths[1].unlink()
+    gone = memorising_section(told, generated, training.paths).html
+    assert gone is not None and gone.count("<img") == 2 and "the generated picture cannot be read" in gone

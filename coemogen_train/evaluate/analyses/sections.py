@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from ...pages import Html, join, page, style_sheet, tag
+from ...pages import Html, Section, join, page, style_sheet, tag
 from ..intervals import Interval
 from .content import ContentGrid
 from .entry import CARRIERS, FIGURES, Carrier, Entry, Figure, Way
@@ -20,18 +19,11 @@ _FIGURE: dict[Figure, str] = {
     "emotion": "emotion accuracy",
     "polarity": "polarity accuracy",
     "brightness": "brightness away from the full run's",
+    "luma": "mean brightness",
 }
 _WAY: dict[Way, str] = {"within": "on in one stretch only", "without": "off in one stretch only"}
 _ODD = {"v": "v", "words": "pseudo-words", "hilora": "HiLoRA"}
 _DIAL = {"words": "pseudo-words' intensity", "hilora": "HiLoRA's strength", "both": "both together"}
-
-
-class Section(NamedTuple):
-    """A part of a page."""
-
-    title: str
-    paragraph: str
-    html: Html
 
 
 def sections(results: Mapping[str, Sequence[Result]]) -> list[Section]:
@@ -119,8 +111,8 @@ def _entry(result: Entry) -> Html:
         f"{result.pictures} pictures a point, all from the same starts, {result.steps} steps; a point stands "
         "in the middle of its stretch. On in one stretch only: nothing of the adapter acts but this carrier, "
         "in this stretch. Off in one stretch only: all of it acts but this carrier in this stretch. Without "
-        "the condition the U-Net gets the empty prompt, without HiLoRA it is bare. Whiskers: 95% over "
-        "pictures."
+        "the condition the U-Net gets the empty prompt, without HiLoRA it is bare. Brightness is a picture's "
+        "mean luma, 0 to 1. Whiskers: 95% over pictures."
     )
     plots = panels(drawn, [(_CARRIER[carrier], number) for number, carrier in enumerate(CARRIERS)], caption)
     rows: list[tuple[str, Sequence[Interval | str]]] = [
@@ -194,7 +186,7 @@ def _content(result: ContentGrid) -> Html:
     caption = (
         f"A content is kept where CLIP finds its text among the {result.top} nearest of the elements', or, "
         "of a caption, above a similarity. “By chance”: no emotion was asked for, so that one of "
-        f"{len(result.emotions)} is hit."
+        f"{len(result.emotions)} is hit. Intervals: 95% over contents and pictures."
     )
     figure = tag(
         "figure", tag("div", [*shades, kept], class_="panels"), tag("figcaption", caption, class_="caption")
@@ -219,6 +211,9 @@ def _intensity(result: Intensity) -> Html:
     plots = panels(drawn, [(line.name, number) for number, line in enumerate(lines)], caption)
     emotions = tuple(result.lines[0].of)
     rows: list[tuple[str, Sequence[Interval | str]]] = [
-        (_DIAL[line.dial], [line.correlation, line.own, *line.of.values()]) for line in result.lines
+        (_DIAL[line.dial], [line.rise, line.correlation, line.own, *line.of.values()])
+        for line in result.lines
     ]
-    return join(plots, figure_table(("Rank correlation", "all", "within a start", *emotions), rows))
+    return join(
+        plots, figure_table(("", "last less first", "rank correlation", "within a start", *emotions), rows)
+    )

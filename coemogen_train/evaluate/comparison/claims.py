@@ -21,7 +21,7 @@ from .statistics import PairedTest, Pool, holm, paired_test, pooled
 
 Verdict = Literal["supported", "contradicted", "not decided", "not tested"]
 
-LEVEL = 0.05
+DECIDED_BELOW = 0.05
 """What a corrected p must be below."""
 
 
@@ -171,16 +171,26 @@ def _tested(claim: Claim, rows: _Rows) -> PairedTest | None:
 
 
 def _pool(claim: Claim, rows: _Rows) -> Pool | None:
-    """The spread of all rows that have the claim's seeds, each once, but for real pictures."""
+    """The spread of all rows that have the claim's seeds, but for real pictures. Rows of one fit, which move
+    together, count once: as a row of the claim where one is among them, or else as the first of them.
+    """
     pair = [rows[claim.experiment, name] for name in (claim.first, claim.second)]
     seeds = _common(*pair)
-    others = {row.name: row for row in reversed(rows.values()) if set(seeds) <= set(row.seeds)}
-    figures = [
-        _at(row, row.metrics[claim.metric], seeds).values
-        for row in (others | {row.name: row for row in pair}).values()
-        if row.kind != "reference" and claim.metric in row.metrics
-    ]
-    return pooled([values for values in figures if all(map(math.isfinite, values))])
+    of_fits: dict[tuple[str, ...], tuple[float, ...]] = {}
+    for row in (*pair, *rows.values()):
+        if row.kind == "reference" or claim.metric not in row.metrics or not set(seeds) <= set(row.seeds):
+            continue
+        values = _at(row, row.metrics[claim.metric], seeds).values
+        if all(map(math.isfinite, values)):
+            of_fits.setdefault(_fits(row, seeds), values)
+    return pooled([*of_fits.values()])
+
+
+def _fits(row: Row, seeds: list[int]) -> tuple[str, ...]:
+    """By which a row's fits are known; where it does not say, its name stands for them."""
+    if len(row.fits) != len(row.seeds):
+        return (row.name,)
+    return tuple(row.fits[row.seeds.index(seed)] for seed in seeds)
 
 
 def _common(first: Row, second: Row) -> list[int]:
@@ -193,11 +203,24 @@ def _judged(claim: Claim, test: PairedTest | None, p: float | None, count: int, 
         return Judged(claim, "not tested", "This run does not have both rows with this figure.")
     towards = claim.sign * test.difference - claim.minimum
     verdict: Verdict = "not decided"
-    if p is not None and p < LEVEL:
+    if p is not None and p < DECIDED_BELOW:
         verdict = "supported" if towards > 0 else "contradicted"
-    titles = [rows[claim.experiment, name].title for name in (claim.first, claim.second)]
-    told = _numbers(measure(claim.metric), titles, shared, test)
+    first, second = (rows[claim.experiment, name] for name in (claim.first, claim.second))
+    told = _numbers(measure(claim.metric), [first.title, second.title], shared, test)
+    told += _apart(first, second)
     return Judged(claim, verdict, f"{told} {_decision(claim, verdict, test, p, count)}", test, p)
+
+
+def _apart(first: Row, second: Row) -> str:
+    """What rows that were not drawn or fitted alike stand at."""
+    if (first.guidance, first.setting) == (second.guidance, second.setting):
+        return ""
+    return f" {first.title} stands at {_standing(first)}; {second.title} at {_standing(second)}."
+
+
+def _standing(row: Row) -> str:
+    setting = "".join(f", {key} {value}" for key, value in row.setting.items())
+    return ("no guidance" if row.guidance is None else f"guidance {row.guidance:g}") + setting
 
 
 def _numbers(kind: Measure, titles: list[str], shared: tuple[Estimate, Estimate], test: PairedTest) -> str:
@@ -222,7 +245,7 @@ def _decision(claim: Claim, verdict: Verdict, test: PairedTest, p: float | None,
     if verdict != "not decided":
         return f"{verdict.capitalize()}: {said}."
     lowest, highest = measure(claim.metric).bounds
-    least = test.detectable(LEVEL / count)
+    least = test.detectable(DECIDED_BELOW / count)
     if least >= highest - lowest:
         return f"Not decidable with {test.seeds} seeds: at this spread no difference would be; {said}."
     return f"Not decided: {said}; at this spread {test.seeds} seeds decide differences above {least:.2g}."

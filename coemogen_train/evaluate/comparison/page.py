@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from ...pages import Html, data_uri, join, page, style_sheet, tag, thumbnail
+from ...pages import Html, Section, data_uri, join, page, style_sheet, tag, thumbnail
 from . import words
 from .claims import Claims, Judged
 from .dots import interval_plot
@@ -33,15 +32,6 @@ _PICTURE = 96
 _MOST_PICTURES = 4
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part that somebody else adds at the end: its title, what it says, and what it shows."""
-
-    title: str
-    paragraph: str
-    html: Html | None = None
-
-
 def comparison_page(
     comparison: Comparison,
     folder: Path,
@@ -55,11 +45,11 @@ def comparison_page(
     parts = [
         _head(comparison, judged),
         _facts(comparison),
-        _main(tables.get(main, [])),
+        _main(main, tables.get(main, []), comparison),
         _curves(tables.get(main, [])),
         _claims(judged, claims, comparison),
         _intervals(tables.get(main, [])),
-        [_ablation(name, rows) for name, rows in tables.items() if name != main],
+        [_ablation(name, rows, comparison) for name, rows in tables.items() if name != main],
         _published(comparison),
         _sheets(comparison, folder),
         _costs(comparison),
@@ -90,15 +80,18 @@ def _facts(comparison: Comparison) -> Html:
         ("emotions", ", ".join(comparison.emotions)),
     ]
     listed = [tag("div", tag("dt", what), tag("dd", value)) for what, value in entries]
-    return _part("What was compared", None, tag("dl", listed, class_="facts"))
+    notes = [tag("p", note, class_="caption") for note in comparison.notes]
+    return _part("What was compared", None, tag("dl", listed, class_="facts"), notes)
 
 
-def _main(rows: Sequence[Row]) -> Html | None:
+def _main(name: str, rows: Sequence[Row], comparison: Comparison) -> Html | None:
     if not rows:
         return None
     kinds = measures_of(rows)
-    notes = tag("ul", [tag("li", note) for note in words.notes(rows, kinds)])
-    return _part("The figures", words.INTERVALS, _figures(rows, kinds), tag("div", notes, class_="caption"))
+    notes = [*words.experiment(name, rows, comparison), *words.notes(rows, kinds)]
+    listed = tag("ul", [tag("li", note) for note in notes])
+    told = words.intervals(comparison)
+    return _part("The figures", told, _figures(rows, kinds), tag("div", listed, class_="caption"))
 
 
 def _figures(rows: Sequence[Row], kinds: Sequence[Measure]) -> Html:
@@ -142,7 +135,8 @@ def _curves(rows: Sequence[Row]) -> Html | None:
             ("The methods", methods, "baseline"),
             ("The full method and its parts taken away", ablations, "ablation"),
         )
-        if any(has_curve(row, "coverage", "emo_a") and row.kind == own for row in chosen)
+        if any(has_curve(row, "coverage", "emo_a") for row in chosen)
+        and any(row.kind == own for row in tracked(chosen, "coverage", "emo_a"))
     ]
     if not panels and any(has_curve(row, "coverage", "emo_a") for row in rows):
         panels = [_curve_panel("All rows", rows)]
@@ -201,7 +195,7 @@ def _claim(entry: Judged) -> Html:
     )
 
 
-def _ablation(name: str, rows: Sequence[Row]) -> Html:
+def _ablation(name: str, rows: Sequence[Row], comparison: Comparison) -> Html:
     kinds = measures_of(rows)
     leading = [kind for kind in kinds if kind.name in _LEADING] or kinds[:2]
     curved = [kind for kind in in_order(_BESIDE_GUIDANCE) if any(has_curve(row, kind.name) for row in rows)]
@@ -220,6 +214,7 @@ def _ablation(name: str, rows: Sequence[Row]) -> Html:
         title,
         question(name),
         _figures(rows, kinds),
+        [tag("p", note, class_="caption") for note in words.experiment(name, rows, comparison)],
         _dots(rows, leading),
         tag("div", panels, class_="panels") if panels else None,
     )

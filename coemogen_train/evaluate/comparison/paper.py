@@ -152,7 +152,8 @@ class _Work:
     def fits(self) -> Iterable[Stage]:
         """Every row's fits, and before them those by which settings are chosen."""
         rows = [row for row in self.settings.variants if row.method in _FIT_BYTES]
-        tried = [(row, len(METHODS[row.method].tried)) for row in rows if row.tries]
+        leaders = [row for row in self.settings.leaders if row.method in _FIT_BYTES]
+        tried = [(row, len(METHODS[row.method].tried)) for row in leaders]
         trials = [self._fit(row, count) for row, count in tried]
         yield Stage(
             "fits, settings tried",
@@ -171,13 +172,17 @@ class _Work:
     def pictures(self) -> Iterable[Stage]:
         """Drawing every row at every seed and scale, trials too, and looking at it."""
         settings, costs = self.settings, self.costs
-        trials = sum(len(METHODS[row.method].tried) for row in settings.variants if row.tries)
-        units = len(settings.variants) * len(settings.seeds) + trials
-        drawn = units * len(settings.guidances) * settings.each * self.emotions
+        scales = len(settings.guidances)
+        trials = sum(len(METHODS[row.method].tried) for row in settings.leaders)
+        trials += sum(row.own_guidance for row in settings.variants)
+        # Ablations have no curve: they are drawn at the whole method's scale alone.
+        curves = sum(1 if row.kind == "ablation" else scales for row in settings.variants)
+        sheets = trials * scales + curves * len(settings.seeds)
+        drawn = sheets * settings.each * self.emotions
         pixels = self.config.resolution**2
         yield Stage(
             "drawing",
-            f"{units} fits x {len(settings.guidances)} scales x {settings.each * self.emotions:,} pictures",
+            f"{sheets} fits and scales x {settings.each * self.emotions:,} pictures",
             costs.seconds(denoise=drawn * 2 * settings.sampler_steps, decode=drawn),
             drawn * pixels * _PNG,
             costs.how("denoise", "decode"),

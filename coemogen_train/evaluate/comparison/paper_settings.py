@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ...errors import ConfigError
 from ...train.config import TrainConfig, load_config
+from .arena import HELD_IN
 from .variants import TABLE, Variant
 
 if sys.version_info >= (3, 11):
@@ -21,6 +22,9 @@ else:
     import tomli as tomllib
 
 PACKAGED = Path(__file__).parent / "configs" / "paper.toml"
+
+MOST_EACH = 10_000
+"""Pictures of an emotion at most: two seeds' noise lies as far apart as a hundred emotions then need."""
 
 Count = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(gt=0)]
@@ -50,6 +54,12 @@ class PaperSettings(BaseModel):
         for name in self.rows:
             if name not in known:
                 raise ValueError(f"there is no row {name!r}: choose of {', '.join(known)}")
+        if HELD_IN in self.seeds:
+            raise ValueError(f"seed {HELD_IN} is the one on which settings are chosen: give seeds other ones")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("the same seed twice tells nothing new: name each of seeds once")
+        if self.each > MOST_EACH:
+            raise ValueError(f"of more than {MOST_EACH:,} pictures two seeds share noise: make each smaller")
         return self
 
     @property
@@ -57,6 +67,13 @@ class PaperSettings(BaseModel):
         """The rows, in their order."""
         by_name = {variant.name: variant for variant in TABLE}
         return tuple(by_name[name] for name in self.rows)
+
+    @property
+    def leaders(self) -> tuple[Variant, ...]:
+        """The variants whose settings are tried: rows, and those whose settings rows take, named or not."""
+        by_name = {variant.name: variant for variant in TABLE}
+        leading = dict.fromkeys(variant.like or variant.name for variant in self.variants)
+        return tuple(by_name[name] for name in leading)
 
     def fit_config(
         self,

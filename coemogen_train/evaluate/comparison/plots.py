@@ -42,15 +42,15 @@ def has_curve(row: Row, *metrics: str) -> bool:
 
 def curves_plot(rows: Sequence[Row], x: str = "coverage", y: str = "emo_a") -> Html:
     """One figure against another over guidance: a track per row, its scales beside its points, intervals both
-    ways, a ring around the scale that was chosen for it; a reference is a single point.
+    ways, a ring around the scale that was chosen for it; a reference, or a row that was drawn at one scale
+    alone, is a single point.
 
     Args:
-        rows: those that have such a curve, and references; the others are left out.
+        rows: those that have these figures; the others are left out.
         x, y: metrics.
     """
     kinds = measure(x), measure(y)
-    shown = [row for row in rows if has_curve(row, x, y) or _is_reference(row, x, y)]
-    tracks = [(row, _track(row, x, y)) for row in shown]
+    tracks = [(row, _track(row, x, y)) for row in tracked(rows, x, y)]
     points = [point for _, track in tracks for point in track]
     if not points:
         return nothing()
@@ -110,7 +110,7 @@ def legend(rows: Sequence[Row]) -> Html:
 
 def tracked(rows: Sequence[Row], *metrics: str) -> list[Row]:
     """The rows that a plot of these metrics shows."""
-    return [row for row in rows if has_curve(row, *metrics) or _is_reference(row, *metrics)]
+    return [row for row in rows if has_curve(row, *metrics) or _is_point(row, *metrics)]
 
 
 _Placed = tuple[CurvePoint, Estimate, Estimate]
@@ -128,7 +128,7 @@ def _marked(axes: _Axes, tracks: Sequence[tuple[Row, Sequence[_Placed]]], scales
             corners = " L".join(f"{short(px)} {short(py)}" for px, py in places)
             parts.append(tag("path", d=f"M{corners}", class_="track"))
         for (point, _, _), (px, py) in zip(track, places, strict=True):
-            if row.guidance is not None and point.guidance == row.guidance and scales:
+            if row.guidance is not None and point.guidance == row.guidance and scales and len(track) > 1:
                 parts.append(tag("circle", cx=short(px), cy=short(py), r=10, class_="best"))
             parts.append(_mark(number, px, py, row))
             if scales and len(track) > 1:
@@ -179,8 +179,9 @@ def _colour(number: int, row: Row) -> str:
     return f"track-{number % SHAPES}"
 
 
-def _is_reference(row: Row, *metrics: str) -> bool:
-    return row.kind == "reference" and all(
+def _is_point(row: Row, *metrics: str) -> bool:
+    """Whether a row has these figures, and no curve."""
+    return len(row.curve) < 2 and all(
         name in row.metrics and math.isfinite(row.metrics[name].mean) for name in metrics
     )
 
@@ -196,7 +197,9 @@ def _points(row: Row, metrics: Sequence[str]) -> list[CurvePoint]:
 
 
 def _track(row: Row, x: str, y: str) -> list[CurvePoint]:
-    return _points(row, (x, y)) if has_curve(row, x, y) else [CurvePoint(math.nan, row.metrics)]
+    if has_curve(row, x, y):
+        return _points(row, (x, y))
+    return [CurvePoint(math.nan if row.guidance is None else row.guidance, row.metrics)]
 
 
 def _track_told(row: Row, track: Sequence[CurvePoint], x: str, y: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...files import atomic_write_text
+from ...pages import Section
 from . import words
 from .claims import Claims, Judged, judge, load_claims
-from .page import Section, comparison_page
+from .page import comparison_page
 from .published import SOURCE
 from .result import Comparison
 from .tables import (
@@ -21,12 +22,8 @@ from .tables import (
     measures_of_the_paper,
     published_table,
     question,
-    rich_table,
     rows_of_the_paper,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def write_report(
@@ -75,9 +72,11 @@ def as_markdown(
     parts = [f"# {words.TITLE}", comparison.world, words.weights(comparison), words.tally(judged)]
     parts += [words.unfinished(comparison)]
     parts.append("\n".join(f"- {what}: {value}" for what, value in comparison.facts))
+    parts += [*comparison.notes, words.intervals(comparison)]
     for name, rows in experiments(comparison).items():
-        parts += [f"## {name}", question(name), markdown(figures_table(rows)), markdown(costs_table(rows))]
-    parts += ["## Claims", words.claims(claims, judged, comparison)]
+        parts += [f"## {name}", question(name), *words.experiment(name, rows, comparison)]
+        parts += [markdown(figures_table(rows)), markdown(costs_table(rows))]
+    parts += [words.COSTS if comparison.rows else "", "## Claims", words.claims(claims, judged, comparison)]
     parts.append(
         "\n".join(f"- **{entry.verdict}**: {entry.claim.sentence} {entry.sentence}" for entry in judged)
     )
@@ -88,16 +87,3 @@ def as_markdown(
     for section in extra:
         parts += [f"## {section.title}", section.paragraph]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The tables in a terminal, and how the claims came out."""
-    from rich.text import Text
-
-    known = load_claims()
-    for name, rows in experiments(comparison).items():
-        console.print(rich_table(figures_table(rows), name))
-        console.print()
-    for entry in judge(known, comparison):
-        if entry.verdict != "not tested":
-            console.print(Text(f"{entry.verdict}: {entry.claim.sentence} {entry.sentence}"))

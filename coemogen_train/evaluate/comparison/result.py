@@ -45,6 +45,7 @@ class Row:
         seeds, None where nothing is drawn under guidance. setting: the one chosen of those tried. curve: the
         row at each scale. cost: training seconds, trained parameters, peak memory in MiB (0: not measured).
     sheet: of each emotion the first few pictures of the first seed, as files under the comparison's folder.
+    fits: of each seed what its fit is known by; rows that differ in drawing alone have the same.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     peak_mib: float = 0.0
     sheet: Mapping[str, Sequence[str]] = field(default_factory=dict)
     note: str = ""
+    fits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Comparison:
     world: what the pictures are, in a sentence. emotions: in their order. facts: (what, value) pairs for the
     page: base, set, budget, sampler, versions, machine. unfinished: cells that are missing, if any.
     claims_sha256: of the claims as they stood when the run began, "" where nobody noted it. real_weights:
-    whether the base is Stable Diffusion 1.5 as it was published.
+    whether the base has Stable Diffusion 1.5's architecture. one_set: whether all seeds share their data and
+    probes. notes: sentences that a reader of the figures must know.
     """
 
     world: str
@@ -82,6 +85,8 @@ class Comparison:
     unfinished: tuple[str, ...] = ()
     claims_sha256: str = ""
     real_weights: bool = False
+    one_set: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: every metric an object with mean, low, high and values, null for none."""

@@ -79,6 +79,7 @@ def _row(
         figures = [_figures(variant.name, guidance, generator, spread) for _ in seeds]
         points.append(CurvePoint(guidance, estimates(figures)))
     reference = kind == "reference"
+    single = reference or scales == "chosen" or (scales == "curve" and kind == "ablation")
     return Row(
         variant.name,
         experiment,
@@ -89,7 +90,7 @@ def _row(
         next(point for point in points if point.guidance == 3.0).metrics,
         guidance=None if reference else 3.0,
         setting={"learning_rate": 0.001} if variant.tries and not reference else {},
-        curve=() if reference or scales == "chosen" else tuple(points),
+        curve=() if single else tuple(points),
         seconds=None if reference else estimate([61.0 + 5 * seed for seed in seeds]),
         parameters=0 if reference else 184_320,
         peak_mib=0.0 if reference else 412.0,

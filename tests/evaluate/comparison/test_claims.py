@@ -93,6 +93,26 @@ def test_the_spread_of_other_experiments_with_the_same_seeds_counts() -> None:
     assert alone is not None and alone.freedom == 2 and alone.p == alone.pair == tests[0].pair
 
 
+def test_rows_of_one_fit_count_once_in_the_pool() -> None:
+    comparison = table({"a": 0.1}, np.random.default_rng(9), 3)
+    alone = judge(claims("ab"), comparison)[0].test
+    own = [replace(row, fits=tuple(f"{row.name}{seed}" for seed in row.seeds)) for row in comparison.rows]
+    drawn_otherwise = replace(own[0], name="again", experiment="other", metrics=own[2].metrics)
+    together = judge(claims("ab"), replace(comparison, rows=(*own, drawn_otherwise)))[0].test
+    assert together == alone
+    apart = replace(drawn_otherwise, fits=())
+    assert judge(claims("ab"), replace(comparison, rows=(*own, apart)))[0].test != alone
+
+
+def test_rows_that_stand_at_different_scales_are_told_so() -> None:
+    comparison = table({"a": 0.1}, np.random.default_rng(10))
+    like = [replace(row, guidance=3.0, setting={"learning_rate": 0.001}) for row in comparison.rows]
+    assert "stands at" not in judge(claims("ab"), replace(comparison, rows=tuple(like)))[0].sentence
+    like[1] = replace(like[1], guidance=7.5, setting={})
+    said = judge(claims("ab"), replace(comparison, rows=tuple(like)))[0].sentence
+    assert "A stands at guidance 3, learning_rate 0.001; B at guidance 7.5. " in said
+
+
 def test_one_seed_is_said_to_decide_nothing() -> None:
     entry = judge(claims("ab"), table({"a": 0.4}, np.random.default_rng(4), 1))[0]
     assert entry.verdict == "not decided" and entry.p is None

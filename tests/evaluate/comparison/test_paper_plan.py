@@ -54,14 +54,26 @@ def test_stages_are_the_work_counted_by_hand(nothing: Path) -> None:
     }
     assert stages["fit: CoEmoGen"].seconds == seeds * budget_
     assert stages["fit: without the semantic loss"].seconds == seeds * budget_
-    units = 8 * seeds + sum(tried.values()) + len(METHODS["name"].tried)
-    pictures = units * scales * 8000
+    trials = sum(tried.values()) + len(METHODS["name"].tried)
+    pictures = (trials * scales + 5 * seeds * scales + 3 * seeds) * 8000  # three ablations, at one scale each
     assert stages["drawing"].seconds == pictures * (2 * settings.sampler_steps + 1)
     assert stages["looking"].seconds == 3 * (pictures + paper.EMOSET["test"])
     cache = stages["cache and filter"]
     assert cache.size == 2 * 94_481 * 2 * 4 * 64 * 64 * 2 + 118_102 * 768 * 4
     assert stages["caption"].seconds is None
     assert plan.seconds == sum(stage.seconds or 0 for stage in plan.stages)
+
+
+def test_an_ablation_alone_needs_the_whole_methods_trials(nothing: Path) -> None:
+    file = nothing / "one.toml"
+    text = PACKAGED.read_text(encoding="utf-8")
+    start, end = text.index("rows = ["), text.index("seeds =")
+    file.write_text(f'{text[:start]}rows = ["without_semantic"]\n{text[end:]}', encoding="utf-8")
+    settings, plan = paper_settings(file), paper_plan(file, weights_dir=nothing)
+    stages, trials = {stage.name: stage for stage in plan.stages}, len(METHODS["coemogen"].tried)
+    assert stages["fits, settings tried"].seconds == trials * settings.budget
+    sheets = trials * len(settings.guidances) + len(settings.seeds)
+    assert stages["drawing"].seconds == sheets * 8000 * (2 * settings.sampler_steps + 1)
 
 
 def test_everything_missing_is_named_with_its_source(nothing: Path) -> None:
@@ -123,6 +135,9 @@ def test_settings_of_ones_own_are_read_strictly(tmp_path: Path) -> None:
         (("each", "eech"), "nearest one is 'each'"),
         (('"emogen", ', '"emogem", '), "no row 'emogem'"),
         (("each = 1000", "each = "), "TOML"),
+        (("each = 1000", "each = 10001"), "more than 10,000 pictures two seeds share noise"),
+        (("[0, 1, 2]", "[0, 1000]"), "seed 1000 is the one on which settings are chosen"),
+        (("[0, 1, 2]", "[1, 2, 1]"), "the same seed twice"),
     ):
         file.write_text(text.replace(*change), encoding="utf-8")
         with pytest.raises(ConfigError, match=told):

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from coemogen_train.evaluate.comparison import words
 from coemogen_train.evaluate.comparison.claims import load_claims
 from coemogen_train.evaluate.comparison.measures import measure
-from coemogen_train.evaluate.comparison.page import Section
 from coemogen_train.evaluate.comparison.plots import curves_plot
 from coemogen_train.evaluate.comparison.published import PUBLISHED
-from coemogen_train.evaluate.comparison.report import print_comparison, write_report
+from coemogen_train.evaluate.comparison.report import write_report
 from coemogen_train.evaluate.comparison.result import Comparison, Estimate
 from coemogen_train.evaluate.comparison.tables import figures_table, rich_table
-from coemogen_train.pages import tag
+from coemogen_train.pages import Section, tag
 from coemogen_train.pages.markup import VOID
 
 HOSTILE = "</td></svg><script>alert('1')</script>\"><img src=x onerror=alert(2)>|[bold]`\n"
@@ -199,6 +199,10 @@ def test_a_plot_says_in_words_what_it_shows(make_comparison: Callable[..., Compa
     rows = [row for row in make_comparison().rows if row.experiment == "table"]
     drawn = curves_plot(rows)
     own = next(row for row in rows if row.name == "coemogen")
+    for row in rows:
+        if row.kind == "ablation":  # drawn at one scale: a point without a ring
+            place = f"{row.metrics['coverage'].mean:.2f}, {row.metrics['emo_a'].mean:.2f}"
+            assert not row.curve and f"{row.title}: guidance 3: {place}" in drawn
     for point in own.curve:
         place = f"{point.metrics['coverage'].mean:.2f}, {point.metrics['emo_a'].mean:.2f}"
         assert f"guidance {point.guidance:g}: {place}" in drawn
@@ -206,9 +210,30 @@ def test_a_plot_says_in_words_what_it_shows(make_comparison: Callable[..., Compa
     assert "<path" in drawn and "nan" not in drawn
 
 
-def test_terminal_has_tables_and_verdicts(make_comparison: Callable[..., Comparison]) -> None:
-    console = Console(file=io.StringIO(), width=300)
-    print_comparison(make_comparison(experiments=("branches",)), console)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "conditional branch" in text and "HiLoRA on the conditional branch alone raises" in text
-    assert "not tested" not in text
+def text_of(page: Path) -> str:
+    return " ".join(Page(page.read_text(encoding="utf-8")).texts)
+
+
+def test_what_a_reader_must_know_stands_on_page_and_markdown(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    plain = make_comparison(seeds=(1, 2), experiments=("table", "semantic"))
+    _, markdown, page = write_report(plain, tmp_path)
+    for text in (text_of(page), markdown.read_text(encoding="utf-8")):
+        assert text.count("Rows that change the whole method have, but for that change, the setting") == 2
+        assert "Cosine, MAE, MSE and KL stand at one and the same weight" in text
+        assert "half of DreamBooth's are class pictures" in text
+        assert "All seeds share one set" not in text
+    told = replace(plain, one_set=True, notes=("A tenth of the captions is <mistaken>.",), real_weights=True)
+    _, markdown, page = write_report(told, tmp_path)
+    for text in (text_of(page), markdown.read_text(encoding="utf-8")):
+        assert "All seeds share one set" in text and "A tenth of the captions is <mistaken>." in text
+        assert "published ones this page cannot know" in text
+
+
+def test_ablations_with_a_guidance_of_their_own_are_named(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison(seeds=(1, 2), experiments=("table",))
+    rows = [replace(row, guidance=7.5) if row.name == "without_emotion" else row for row in comparison.rows]
+    told = words.experiment("table", rows, comparison)
+    assert len(told) == 1 and "(the guidance of without emotion LoRAs is another)" in told[0]
+    assert "is another" not in words.experiment("table", comparison.rows, comparison)[0]

@@ -12,7 +12,6 @@ from scipy import stats
 from coemogen_train.evaluate.comparison.result import Estimate
 from coemogen_train.evaluate.comparison.statistics import (
     estimate,
-    estimate_of_pictures,
     estimates,
     holm,
     paired_test,
@@ -20,7 +19,7 @@ from coemogen_train.evaluate.comparison.statistics import (
     sign_flip_p,
     smallest_exact_p,
 )
-from coemogen_train.evaluate.intervals import Interval, bootstrap_mean
+from coemogen_train.evaluate.intervals import Interval
 
 
 def figure(*values: float, errors: tuple[float, ...] = ()) -> Estimate:
@@ -65,12 +64,6 @@ def test_no_interval_leaves_the_bounds_of_its_metric() -> None:
 def test_only_metrics_that_every_seed_has() -> None:
     seeds = [{"fid": picture_interval(3.0, 0.1), "kid": picture_interval(0.1, 0.01)}]
     assert set(estimates([*seeds, {"fid": picture_interval(3.1, 0.1)}])) == {"fid"}
-
-
-def test_pictures_values_are_bootstrapped_within_emotions() -> None:
-    right, groups = [1, 0, 1, 1, 0, 1], ["awe"] * 3 + ["fear"] * 3
-    found, alone = estimate_of_pictures([right], [groups]), bootstrap_mean(right, groups, seed=0)
-    assert (found.mean, found.low, found.high) == (alone.value, alone.low, alone.high)
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
