@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from .coemogen import CoEmoGen
-from .dreambooth import DreamBooth, DreamBoothConditional
+from .coemogen import CoEmoGen, EmbedsOf
+from .dreambooth import DreamBooth
 from .emogen import EmoGen
 from .method import Condition, Drawer, FitRecord, Method
 from .prompts import NamePrompt, SentencePrompt
@@ -14,7 +14,6 @@ _IN_ORDER: tuple[Method, ...] = (
     SentencePrompt(),
     TextualInversion(),
     DreamBooth(),
-    DreamBoothConditional(),
     EmoGen(),
     CoEmoGen(),
 )
@@ -22,4 +21,4 @@ _IN_ORDER: tuple[Method, ...] = (
 METHODS: Mapping[str, Method] = {method.key: method for method in _IN_ORDER}
 """By key, in the order of the table."""
 
-__all__ = ["METHODS", "CoEmoGen", "Condition", "Drawer", "FitRecord", "Method"]
+__all__ = ["METHODS", "CoEmoGen", "Condition", "Drawer", "EmbedsOf", "FitRecord", "Method"]

@@ -78,9 +78,12 @@ class CoEmoGen(Method):
     key, title, version = "coemogen", "CoEmoGen", 1
     tried: Sequence[Mapping[str, Any]] = ({}, {"learning_rate": 3e-3})
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
-        with measured(folder) as cost:
-            train(config.model_copy(update={"out": folder}), resume=True, progress=False)
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
+        config = config.model_copy(update={"out": folder})
+        if known := FitRecord.finished(config, folder):
+            return known
+        with measured(folder, device) as cost:
+            train(config, resume=True, progress=False, device=device)
             adapter = load_adapter(folder / ADAPTER)
         record = FitRecord(
             seconds=cost.seconds,

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files import atomic_write_text
+from ..train.setup import make_accelerator
+
+if TYPE_CHECKING:
+    import torch
 
 COST_FILE = "cost.json"
 _LOOK_EVERY, _NOTE_EVERY = 0.2, 20.0  # seconds
@@ -33,28 +38,32 @@ class Cost:
 
 
 @contextmanager
-def measured(folder: Path) -> Iterator[Cost]:
+def measured(folder: Path, device: str | None = None) -> Iterator[Cost]:
     """Measure what happens in the block; the figures are final when it ends.
 
-    On a CUDA device the peak is that of the tensors there (`torch.cuda.max_memory_allocated`). Elsewhere it
-    is that of the process with everything that it holds, libraries too, looked at five times a second.
-    """
-    import torch
+    The peak is counted from what is held when the block begins: the process may hold other models. Where the
+    block trains on a CUDA device it is that of the tensors there (`torch.cuda.max_memory_allocated`), else
+    that of the process, libraries that the block loads too, looked at five times a second.
 
+    Arguments:
+        device: on which the block trains; see `make_accelerator`.
+    """
     cost, began, ended = Cost.noted(folder), time.monotonic(), threading.Event()
-    before = cost.seconds
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    before, bytes_now = cost.seconds, _gauge(make_accelerator(device).device)
+    held = bytes_now()
+
+    def look() -> None:
+        cost.peak_bytes = max(cost.peak_bytes, bytes_now() - held)
 
     def note() -> None:
         cost.seconds = before + time.monotonic() - began
-        cost.peak_bytes = max(cost.peak_bytes, _bytes_now())
+        look()
         atomic_write_text(folder / COST_FILE, json.dumps(asdict(cost)) + "\n")
 
     def watch() -> None:
         last = began
         while not ended.wait(_LOOK_EVERY):
-            cost.peak_bytes = max(cost.peak_bytes, _bytes_now())
+            look()
             if time.monotonic() - last >= _NOTE_EVERY:
                 last = time.monotonic()
                 note()
@@ -70,11 +79,14 @@ def measured(folder: Path) -> Iterator[Cost]:
         note()
 
 
-def _bytes_now() -> int:
-    """Bytes in use: on the CUDA device the most since the block began, else of the process now."""
+def _gauge(device: torch.device) -> Callable[[], int]:
+    """What tells the bytes in use: on a CUDA device the most from now on, else of the process at the time."""
     import psutil
     import torch
 
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return int(psutil.Process().memory_info().rss)
+    if device.type == "cuda":
+        # By its number, as the watching thread has a current device of its own.
+        number = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.reset_peak_memory_stats(number)
+        return lambda: int(torch.cuda.max_memory_allocated(number))
+    return lambda: int(psutil.Process().memory_info().rss)

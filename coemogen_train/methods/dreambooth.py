@@ -7,7 +7,9 @@ the autoencoder would make pictures of them and read these again.
 
 Each emotion has a LoRA of its own, of twice CoEmoGen's rank, since there two updates are active at once. They
 stand in one HiLoRA bank whose polarity groups stay at zero: peft knows neither another LoRA for each sample
-of a batch nor one branch of the guidance without, and for one emotion the bank is peft's LoRA (tested).
+of a batch nor one branch of the guidance without, and for one emotion the bank is peft's LoRA (tested). On
+which branches it acts is a matter of drawing, not of the fit: `SamplingSettings.hilora_branches`, "both" as
+usual or "conditional".
 """
 
 from __future__ import annotations
@@ -15,23 +17,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..adapter.condition import EMOTION_MARK, encode_text, prompt_ids
 from ..adapter.hilora import HiLoRA
 from ..base.generate import encode_prompts
 from ..base.model import BaseModel
-from ..base.sampling import Progress, SamplingSettings, noise_seeds, sample_latents
+from ..base.sampling import SamplingSettings, noise_seeds, sample_latents
 from ..train.batches import Batch, BatchMaker
 from ..train.config import TrainConfig
 from ..train.objective import Losses
 from .cost import measured
 from .learned import LEARNED, Learned, reading
-from .loop import Ground, Objective, losses_of, prepare, train_steps
+from .loop import Ground, Objective, losses_of, prepare, settings_of, train_steps
 from .method import Condition, Drawer, FitRecord, Method
 from .prompts import spoken
 
@@ -107,19 +108,12 @@ class DreamBoothObjective(Objective):
 
 
 class DreamBoothDrawer(Drawer):
-    """branches: of the guidance on which the LoRA acts; None: as the settings of the sampling say."""
+    """The LoRAs on their base."""
 
     hilora: HiLoRA
 
-    def __init__(
-        self,
-        base: BaseModel,
-        names: Sequence[str],
-        hilora: HiLoRA,
-        branches: Literal["both", "conditional"] | None = None,
-    ) -> None:
+    def __init__(self, base: BaseModel, names: Sequence[str], hilora: HiLoRA) -> None:
         super().__init__(base, names, hilora.to(base.device))
-        self.branches = branches
 
     def condition(self, intended: Sequence[str], seed: int, prompt: str = EMOTION_MARK) -> Condition:
         around = f"{CLASS_PROMPT} of {EMOTION_MARK}" if prompt == EMOTION_MARK else prompt
@@ -128,24 +122,18 @@ class DreamBoothDrawer(Drawer):
         gates = self.hilora.gate(rows, polarity_strength=0.0)
         return Condition(encode_prompts(self.base, prompts), encode_prompts(self.base, [""]), gates)
 
-    def generate(
-        self, condition: Condition, seed: int, settings: SamplingSettings, progress: Progress | None = None
-    ) -> list[Image.Image]:
-        if self.branches is not None:
-            settings = replace(settings, hilora_branches=self.branches)
-        return super().generate(condition, seed, settings, progress)
-
 
 class DreamBooth(Method):
-    """The LoRA acts where the settings of the sampling say; on both branches, as usual, by their default."""
+    """A LoRA per emotion, its rare word, and class pictures between the training pictures."""
 
     key, title, version = "dreambooth", "DreamBooth (LoRA)", 1
     tried: Sequence[Mapping[str, Any]] = ({}, {"learning_rate": 3e-3})
-    branches: Literal["both", "conditional"] | None = None
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
-        with measured(folder) as cost:
-            ground = prepare(config, folder)
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
+        if known := FitRecord.finished(settings_of(config, folder), folder):
+            return known
+        with measured(folder, device) as cost:
+            ground = prepare(config, folder, device)
             wanted = min(CLASS_PICTURES, max(1, ground.config.steps * ground.whole // 2))
             class_latents = draw_class(ground, folder / _CLASS_FOLDER, wanted)
             objective = DreamBoothObjective(ground)
@@ -167,18 +155,7 @@ class DreamBooth(Method):
             names = learned.facts["names"]
             hilora = HiLoRA.for_unet(base.unet, **_sizes(config, len(names)))
             hilora.load_state_dict(dict(learned.tensors))
-        return DreamBoothDrawer(base, names, hilora.requires_grad_(False), self.branches)
-
-
-class DreamBoothConditional(DreamBooth):
-    """The same fit, drawn with its LoRA on the conditional branch of the guidance alone.
-
-    fits_as: the key of the method whose fits it reads.
-    """
-
-    key, title = "dreambooth_conditional", "DreamBooth, LoRA on the conditional branch"
-    branches = "conditional"
-    fits_as = "dreambooth"
+        return DreamBoothDrawer(base, names, hilora.requires_grad_(False))
 
 
 def with_class_pictures(ground: Ground, class_latents: Tensor) -> WithClassPictures:

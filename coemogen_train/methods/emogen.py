@@ -14,7 +14,8 @@ Ours, where paper and settings are silent or rest on what is theirs alone: a pic
 its objects and its scene, where they train on one list of pictures per attribute; the confidence follows from
 the annotations; attributes are read by the base's own text encoder, projected where it has a projection; the
 words begin at the length of the vocabulary's rows; pictures without annotations teach by L_LDM alone; and a
-quarter of the budget's samples goes to the emotion space.
+quarter of the budget's samples goes to the emotion space, which without ImageNet's weights (`space_weights`)
+starts from nothing: see `emotion_space` on what that means for a comparison.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from ..adapter.gaussian_fit import fit_gaussians
 from ..adapter.gaussians import EmotionGaussians
 from ..base.generate import encode_prompts
 from ..base.model import BaseModel
+from ..errors import DataError
+from ..files import atomic_write_text, sha256_file
 from ..train.batches import Batch, BatchMaker
 from ..train.config import TrainConfig
 from ..train.objective import Losses
@@ -42,7 +45,7 @@ from .conditions import encode_with
 from .cost import measured
 from .emotion_space import WIDTH, EmotionSpace, PictureBatches
 from .learned import LEARNED, Learned, reading
-from .loop import Ground, Objective, losses_of, prepare, train_steps
+from .loop import Ground, Objective, losses_of, prepare, settings_of, train_steps
 from .method import Condition, Drawer, FitRecord, Method
 
 HIDDEN = 1024
@@ -50,7 +53,7 @@ ATTRIBUTE_WEIGHT = 0.01
 SPACE_SHARE = 0.25
 _SPACE_BATCH = 16
 _SPACE_RATE = 1e-3
-_SPACE, _TEXT_BATCH = "space", 64
+_SPACE, _WEIGHTS, _TEXT_BATCH = "space", "space_weights.sha256", 64
 
 
 class MappingNetwork(nn.Module):
@@ -142,16 +145,29 @@ class EmoGenDrawer(Drawer):
 
 
 class EmoGen(Method):
-    """The emotion space first, then the mapping network, within one budget."""
+    """The emotion space first, then the mapping network, within one budget.
+
+    space_weights: ImageNet's, see `EmotionSpace`. They are part of what a fit is, as the settings are, and a
+        folder of fits keeps to one.
+    """
 
     key, title, version = "emogen", "EmoGen", 1
     tried: Sequence[Mapping[str, Any]] = ({}, {"learning_rate": 5e-3})
+    note = "its emotion space starts without ImageNet weights, inside the budget"
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
-        with measured(folder) as cost:
-            ground = prepare(config, folder)
+    def __init__(self, space_weights: Path | None = None) -> None:
+        self.space_weights = space_weights
+        if space_weights is not None:
+            self.note = "its emotion space starts at ImageNet weights where pictures have 128 pixels or more"
+
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
+        self._keep_to_one_space(folder)
+        if known := FitRecord.finished(shares(settings_of(config, folder))[1], folder):
+            return known
+        with measured(folder, device) as cost:
+            ground = prepare(config, folder, device)
             space_config, config = shares(ground.config)
-            features, space_size = emotion_features(ground, space_config)
+            features, space_size = emotion_features(ground, space_config, self.space_weights)
             labels = torch.from_numpy(ground.items.labels)
             attributes = read_attributes(ground.start.samples, labels, len(ground.names))
             objective = EmoGenObjective(ground, features, attributes)
@@ -168,6 +184,15 @@ class EmoGen(Method):
         )
         record.write(folder)
         return record
+
+    def _keep_to_one_space(self, folder: Path) -> None:
+        """Raises: DataError for a fit that was begun with other weights of the space."""
+        file, given = folder / _WEIGHTS, sha256_file(self.space_weights) if self.space_weights else ""
+        begun = file.read_text(encoding="utf-8") if file.exists() else ""
+        if (folder / _SPACE).exists() and begun != given:
+            raise DataError(f"{folder}: the fit was begun with other space_weights: choose another folder.")
+        if given != begun:
+            atomic_write_text(file, given)
 
     def open(self, config: TrainConfig, folder: Path, base: BaseModel) -> EmoGenDrawer:
         with reading(folder) as learned:
@@ -196,20 +221,21 @@ def shares(config: TrainConfig) -> tuple[TrainConfig, TrainConfig]:
     return config.model_copy(update=changes), config.model_copy(update={"steps": rest})
 
 
-def emotion_features(ground: Ground, config: TrainConfig) -> tuple[Tensor, int]:
+def emotion_features(ground: Ground, config: TrainConfig, weights: Path | None = None) -> tuple[Tensor, int]:
     """Train the emotion space, and give the training pictures' places [n, WIDTH] and its parameters' number.
 
     Kept in a folder of their own, so that a fit that goes on does not look at them again.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        space = EmotionSpace(len(ground.names), config.resolution).to(ground.base.device)
+        space = EmotionSpace(len(ground.names), config.resolution, weights).to(ground.base.device)
     if not (config.out / LEARNED).exists():
         samples, labels = ground.start.samples, ground.items.labels
         drawn = (config.batch_size, space.size, config.seed, config.flip)
         train_steps(ground, space, PictureBatches(samples, labels, len(ground.names), *drawn), config)
         Learned({"features": space.features(samples, ground.base.device)}, {}).write(config.out)
-        shutil.rmtree(run_folders(config.out)[0])  # hundreds of megabytes, of no further use
+    # Hundreds of megabytes, of no further use; also those of a fit that was killed just here.
+    shutil.rmtree(run_folders(config.out)[0], ignore_errors=True)
     with reading(config.out) as kept:
         return kept.tensors["features"], sum(p.numel() for p in space.parameters())
 

@@ -1,9 +1,12 @@
 """EmoGen's emotion space: the features of a ResNet that learned to tell the emotions apart.
 
 As published: a ResNet-50 (torchvision's), its averaged features through a linear layer to 768 numbers, which
-are the space, and a classifier behind ReLU and dropout 0.5 on top of it, trained by cross-entropy. Other than
-there, it starts without ImageNet's weights, so that it comes out of the budget alone as all methods do, and
-below 128 pixels it is a ResNet-18.
+are the space, and a classifier behind ReLU and dropout 0.5 on top of it, trained by cross-entropy. Below 128
+pixels it is a ResNet-18.
+
+Unless it is given ImageNet's weights, as published, it starts from nothing and has its share of the budget to
+learn to see in. That is a handicap against CoEmoGen, which reads a pretrained CLIP's features that cost it no
+step, and at a short budget a large one.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +25,7 @@ from torch.nn import functional as F
 from ..data.images import load_rgb
 from ..data.pixels import square, to_pixels
 from ..data.samples import Sample
+from ..errors import DataError
 from ..train.batches import BalancedOrder
 from ..train.items import Labels
 from ..train.objective import Losses
@@ -29,6 +35,7 @@ WIDTH = 768
 _LARGEST, _SMALL = 224, 128  # pixels: what a ResNet sees at most, and from where on it is a ResNet-50
 _DECODERS = 4
 _TOGETHER = 32
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of 0..1
 
 
 @dataclass(frozen=True)
@@ -85,16 +92,30 @@ class PictureBatches:
 
 
 class EmotionSpace(nn.Module):
-    """The ResNet up to the space, and the classifier that shapes it."""
+    """The ResNet up to the space, and the classifier that shapes it.
 
-    def __init__(self, emotions: int, resolution: int) -> None:
+    Arguments:
+        weights: a file with the state of torchvision's ResNet-50 of ImageNet; None, or pictures below 128
+            pixels: it starts from nothing.
+
+    Raises:
+        DataError: the file cannot be read, or is of another network.
+    """
+
+    def __init__(self, emotions: int, resolution: int, weights: Path | None = None) -> None:
         super().__init__()
         from torchvision.models import resnet18, resnet50
+        from torchvision.transforms import Normalize
 
         self.size = min(resolution, _LARGEST)
         self.backbone: nn.Module = (resnet18 if resolution < _SMALL else resnet50)(
             weights=None, num_classes=WIDTH
         )
+        if weights is not None and resolution >= _SMALL:
+            _read_imagenet(self.backbone, weights)
+            # From -1..1 to what those weights are used to.
+            mean, std = ([2 * m - 1 for m in _IMAGENET_MEAN], [2 * s for s in _IMAGENET_STD])
+            self.backbone = nn.Sequential(Normalize(mean, std), self.backbone)
         self.classifier = nn.Sequential(nn.ReLU(), nn.Dropout(0.5), nn.Linear(WIDTH, emotions))
 
     def forward(self, batch: Pictures) -> Losses:
@@ -112,6 +133,21 @@ class EmotionSpace(nn.Module):
             part = [samples[i] for i in range(start, min(start + _TOGETHER, len(samples)))]
             rows.append(self.backbone(read_pixels(part, self.size).to(device)).float().cpu())
         return torch.cat(rows)
+
+
+def _read_imagenet(network: nn.Module, file: Path) -> None:
+    """Take a file's weights for all but the last layer, which has other outputs here."""
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        kept = {name: tensor for name, tensor in stored.items() if not name.startswith("fc.")}
+        lost = network.load_state_dict(kept, strict=False)
+        if strange := [*lost.unexpected_keys, *(n for n in lost.missing_keys if not n.startswith("fc."))]:
+            raise ValueError(f"its weights differ by {strange[0]}")
+    except (OSError, RuntimeError, ValueError, AttributeError, EOFError, UnpicklingError) as error:
+        fault = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{file}: it does not hold torchvision's ResNet-50 of ImageNet ({fault}): download it again."
+        ) from None
 
 
 def read_pixels(samples: Sequence[Sample], size: int) -> Tensor:

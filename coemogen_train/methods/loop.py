@@ -32,7 +32,7 @@ from ..train.objective import Losses, denoising_loss, min_snr_weights
 from ..train.optimiser import GroupedAdamW
 from ..train.precision import LossScale
 from ..train.resume import save_run, take_up
-from ..train.setup import Run, make_accelerator, run_folders
+from ..train.setup import Batches, Stepping, make_accelerator, run_folders
 from ..train.start import Start, begin
 
 if TYPE_CHECKING:
@@ -139,19 +139,24 @@ def losses_of(
     )
 
 
-def prepare(config: TrainConfig, folder: Path) -> Ground:
-    """Read, load and cache what a fit into `folder` needs.
-
-    Raises:
-        UserError: whatever of it is missing or does not fit, in one sentence.
-    """
+def settings_of(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings of a fit into `folder`, without those that are CoEmoGen's alone."""
     of_coemogen_alone: dict[str, Any] = {
         **{"init": None, "init_mode": "continue", "aspect_buckets": False, "cache_captions": False},
         **{"content_prompts": 0.0, "v_dropout": 0.0, "condition_dropout": 0.0, "semantic_weight": 0.0},
         **{"validate_every": 0, "preview_every": 0, "log_with": ()},
     }
-    config = config.model_copy(update={"out": folder, **of_coemogen_alone})
-    accelerator = make_accelerator()
+    return config.model_copy(update={"out": folder, **of_coemogen_alone})
+
+
+def prepare(config: TrainConfig, folder: Path, device: str | None = None) -> Ground:
+    """Read, load and cache what a fit into `folder` needs.
+
+    Raises:
+        UserError: whatever of it is missing or does not fit, in one sentence.
+    """
+    config = settings_of(config, folder)
+    accelerator = make_accelerator(device)
     start = begin(config, True, accelerator.device.type, accelerator.num_processes)
     base = load_frozen_base(config, start, accelerator.device)
     park_unet(base)
@@ -161,7 +166,7 @@ def prepare(config: TrainConfig, folder: Path) -> Ground:
 
 
 def train_steps(
-    ground: Ground, objective: nn.Module, batches: Any, config: TrainConfig | None = None
+    ground: Ground, objective: nn.Module, batches: Batches, config: TrainConfig | None = None
 ) -> None:
     """Do the steps that are left of `config.steps`; `objective` then holds what was learned.
 
@@ -173,11 +178,12 @@ def train_steps(
         config: of these steps, where it is not the ground's own.
 
     Raises:
-        TrainingDiverged: too many steps in a row had a loss or a gradient that is not finite.
+        TrainingDiverged: too many steps in a row had a loss or a gradient that is not finite; called again
+            it says so at once.
     """
     config = config or ground.config
     with run_lock(config.out):
-        run = _run(ground, objective, batches, config)
+        run = _stepping(ground, objective, batches, config)
         checkpoints, _, history_file = run_folders(config.out)
         done, bad_in_a_row = take_up(run, resume=True)
         history = History(history_file, batches.sample_ids, config.max_bad_steps, bad_in_a_row)
@@ -197,17 +203,14 @@ def train_steps(
         objective.load_state_dict(averaged)
 
 
-def _run(ground: Ground, objective: nn.Module, batches: Any, config: TrainConfig) -> Run:
-    """A `train` run around another objective than CoEmoGen's."""
-    trained: Any = objective
-    return Run(
+def _stepping(ground: Ground, objective: nn.Module, batches: Batches, config: TrainConfig) -> Stepping:
+    """What `train` steps with, around another objective than CoEmoGen's."""
+    return Stepping(
         config=config,
         accelerator=ground.accelerator,
-        training_set=ground.start.training_set,
         start=ground.start,
         base=ground.base,
-        vision_name="",
-        objective=trained,
+        objective=objective,
         model=ground.accelerator.prepare(objective),
         optimiser=GroupedAdamW(
             objective.named_parameters(),
@@ -217,10 +220,6 @@ def _run(ground: Ground, objective: nn.Module, batches: Any, config: TrainConfig
         ),
         loss_scale=LossScale(config.precision == "fp16", ground.base.device),
         batches=batches,
-        cache=ground.cache,
-        vision_width=0,
-        labels=torch.from_numpy(ground.items.labels),
-        held_out=None,
     )
 
 

@@ -25,12 +25,17 @@ from ..files import atomic_write_text
 from ..train.config import TrainConfig
 
 FIT_FILE = "fit.json"
+_PLACES = {"out": None, "set": None}
 
 
 @dataclass(frozen=True)
 class FitRecord:
-    """What fitting cost: wall-clock seconds, trained parameters, peak memory in bytes (0: not measured), and
-    training samples altogether, all emotions together.
+    """What fitting cost.
+
+    seconds: wall-clock. parameters: trained. samples: training samples altogether, all emotions together.
+    peak_bytes: by how much memory grew, at its peak, beyond what the process held when the fit began: the
+        tensors on the CUDA device where it ran on one, else all that is resident. What the process had kept
+        of earlier work may be used again unseen, so a fit's own process tells most. 0: not measured.
     """
 
     seconds: float
@@ -41,6 +46,19 @@ class FitRecord:
     def write(self, folder: Path) -> None:
         """Leave the record in `folder`: what a finished fit is known by, so written last."""
         atomic_write_text(folder / FIT_FILE, json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def finished(cls, config: TrainConfig, folder: Path) -> FitRecord | None:
+        """The record of a fit that was finished in `folder` under the settings `config`; None: there is none.
+
+        The set is taken to be the one that it was then.
+        """
+        try:
+            stored = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+            alike = {**stored, **_PLACES} == {**config.model_dump(mode="json"), **_PLACES}
+            return cls.read(folder) if alike else None
+        except (OSError, ValueError, TypeError, DataError):
+            return None
 
     @classmethod
     def read(cls, folder: Path) -> FitRecord:
@@ -111,17 +129,27 @@ class Method(Protocol):
     key: its name in files and options. title: its name in tables. version: raised whenever a fit would come
     out otherwise, so that stored ones are made again. tried: the few settings that are tried on held-in
     seeds, as overrides of the configuration; the first is the default. An empty one alone: nothing to try.
+    note: what a table should say of it, a clause; "" where it is nothing.
     """
 
     key: str
     title: str
     version: int
     tried: Sequence[Mapping[str, Any]]
+    note: str = ""
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
         """Train into `folder`, within `config.steps` steps of `config.batch_size` samples.
 
         Killed and called again it goes on, or begins anew, and ends alike; the record is written last.
+        Finished and called again it gives the record that is there.
+
+        Arguments:
+            device: to train on; see `make_accelerator`.
+
+        Raises:
+            TrainingDiverged: too many steps in a row were not finite. Called again it says so at once.
+            UserError: whatever else is missing or does not fit, in one sentence.
         """
 
     def open(self, config: TrainConfig, folder: Path, base: BaseModel) -> Drawer:

@@ -23,7 +23,7 @@ from ..train.config import TrainConfig
 from ..train.items import TrainingItems
 from ..train.pictures import training_samples
 from ..train.preflight import selected_taxonomy
-from .method import Condition, Drawer, FitRecord, Method
+from .method import FIT_FILE, Condition, Drawer, FitRecord, Method
 
 _PROMPTS = "prompts.json"
 
@@ -64,8 +64,11 @@ class _Prompted(Method):
     tried: Sequence[Mapping[str, Any]] = ({},)
     alone = EMOTION_MARK
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
-        atomic_write_text(folder / _PROMPTS, json.dumps(self.texts(config), ensure_ascii=False, indent=1))
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
+        file, texts = folder / _PROMPTS, json.dumps(self.texts(config), ensure_ascii=False, indent=1)
+        if (folder / FIT_FILE).exists() and file.exists() and file.read_text(encoding="utf-8") == texts:
+            return FitRecord.read(folder)
+        atomic_write_text(file, texts)
         record = FitRecord(seconds=0.0, parameters=0, peak_bytes=0, samples=0)
         record.write(folder)
         return record

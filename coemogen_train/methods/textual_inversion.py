@@ -24,7 +24,7 @@ from ..train.objective import Losses
 from .conditions import encode_with
 from .cost import measured
 from .learned import Learned, reading
-from .loop import Ground, Objective, losses_of, prepare, train_steps
+from .loop import Ground, Objective, losses_of, prepare, settings_of, train_steps
 from .method import Condition, Drawer, FitRecord, Method
 from .prompts import spoken
 
@@ -92,9 +92,11 @@ class TextualInversion(Method):
     def __init__(self, tokens: int = TOKENS) -> None:
         self.tokens = tokens
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
-        with measured(folder) as cost:
-            ground = prepare(config, folder)
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
+        if known := FitRecord.finished(settings_of(config, folder), folder):
+            return known
+        with measured(folder, device) as cost:
+            ground = prepare(config, folder, device)
             objective = TextualInversionObjective(ground, self.tokens)
             train_steps(ground, objective, ground.batches(self.tokens))
             Learned({"words": objective.words}, {"names": ground.names, "tokens": self.tokens}).write(folder)

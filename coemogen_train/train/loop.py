@@ -25,7 +25,7 @@ from .plan import make_plan
 from .previews import Previews
 from .progress import TrainingProgress
 from .resume import save_run, take_up
-from .setup import Run, make_accelerator, prepare_run, run_folders
+from .setup import Run, Stepping, make_accelerator, prepare_run, run_folders
 from .start import begin
 from .trackers import Trackers, open_trackers
 from .validation import Validation
@@ -63,20 +63,23 @@ class Due:
     stop: bool
 
 
-def train(config: TrainConfig, resume: bool = False, progress: bool = True) -> RunResult:
+def train(
+    config: TrainConfig, resume: bool = False, progress: bool = True, device: str | None = None
+) -> RunResult:
     """Train an adapter into `config.out`.
 
     Arguments:
         config: see `load_config`.
         resume: go on from the newest whole checkpoint in `config.out`; where there is none, begin.
         progress: show a bar on standard error.
+        device: see `make_accelerator`.
 
     Raises:
         UserError: a mistake in settings, set, base or folder; or `TrainingDiverged`.
         TrainingInterrupted: Ctrl-C, SIGTERM or the file `stop`; the step was finished and saved.
     """
     started = time.monotonic()
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(device)
     start = begin(config, resume, accelerator.device.type, accelerator.num_processes)
     plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
     with run_lock(config.out) if accelerator.is_main_process else nullcontext():
@@ -201,7 +204,7 @@ def _memory_told(run: Run) -> Iterator[None]:
         ) from None
 
 
-def optimise(run: Run, step: int) -> StepReading:
+def optimise(run: Stepping, step: int) -> StepReading:
     """Do optimiser step `step` (the first is 0) without waiting for the device.
 
     Everything that decides about the update (which groups were present, whether a loss or a gradient is

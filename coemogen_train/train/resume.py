@@ -8,18 +8,19 @@ from pathlib import Path
 from ..files import atomic_write_text, canonical_json
 from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
 from .config import check_resume
-from .history import cut_history
-from .setup import Run, run_folders
+from .history import TrainingDiverged, cut_history
+from .setup import Stepping, run_folders
 from .validation import VALIDATION_FILE, cut_validation
 
 logger = logging.getLogger(__name__)
 
 
-def take_up(run: Run, resume: bool) -> tuple[int, int]:
+def take_up(run: Stepping, resume: bool) -> tuple[int, int]:
     """Make the run's folder and restore the newest checkpoint; gives (steps done, bad steps in a row).
 
     Raises:
         DataError: every checkpoint is damaged.
+        TrainingDiverged: the run ended so, and nothing was changed since that could make it end otherwise.
     """
     out, main = run.config.out, run.accelerator.is_main_process
     checkpoints, _, history_file = run_folders(out)
@@ -37,7 +38,7 @@ def take_up(run: Run, resume: bool) -> tuple[int, int]:
     return done, int(found.state["bad_in_a_row"]) if found else 0
 
 
-def save_run(run: Run, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
+def save_run(run: Stepping, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
     """Write a checkpoint after `done` steps; to be called by every process."""
     if run.accelerator.is_main_process:
         tensors = {
@@ -55,9 +56,16 @@ def save_run(run: Run, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def _restore(run: Run, found: Checkpoint, where: Path) -> None:
+def _restore(run: Stepping, found: Checkpoint, where: Path) -> None:
     """Take up what `start.begin` has found to be of this very run."""
-    for change in check_resume(found.state["settings"], run.config, where):
+    changes = check_resume(found.state["settings"], run.config, where)
+    bad = int(found.state["bad_in_a_row"])
+    if bad >= run.config.max_bad_steps and not changes:
+        raise TrainingDiverged(
+            f"{where}: the run ended at step {found.step}, with {bad} steps in a row that were not finite, "
+            "and would end so again: try a lower learning_rate, or begin it otherwise in another folder."
+        )
+    for change in changes:
         logger.warning("from step %d on %s", found.step, change)
     run.objective.load_state_dict(found.tensors["trainable"])
     run.optimiser.load_state_dict(found.tensors["optimiser"])

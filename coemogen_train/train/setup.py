@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from ..data.caption_features import CaptionEncoder
 from ..data.embeddings import EmbeddingCache
 from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
+from ..errors import ConfigError
 from .batches import BatchMaker, Draws
 from .config import TrainConfig
 from .frozen import load_frozen_base, park_unet, set_precision
@@ -43,21 +44,60 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class MicroBatch(Protocol):
+    """What a model takes, as a `Batch`."""
+
+    def to(self, device: torch.device, /) -> MicroBatch: ...
+
+
+class Batches(Protocol):
+    """Where the steps' micro-batches come from; see `BatchMaker`."""
+
+    def sample_ids(self, step: int, /) -> list[str]: ...
+    def micro_batches(self, step: int, size: int, process: int, processes: int, /) -> list[list[int]]: ...
+    def batch(self, step: int, positions: Iterable[int], /) -> MicroBatch: ...
+
+
 @dataclass
-class Run:
-    """A run that is ready to step. `model` is `objective` as accelerate wraps it for several devices."""
+class Stepping:
+    """What steps and checkpoints need, whatever is trained.
+
+    objective: a micro-batch in, its `Losses` out. model: the same as accelerate wraps it for several devices.
+    """
 
     config: TrainConfig
     accelerator: Accelerator
-    training_set: TrainingSet
     start: Start
     base: BaseModel
-    vision_name: str
-    objective: CoEmoGenObjective
+    objective: nn.Module
     model: nn.Module
     optimiser: GroupedAdamW
     loss_scale: LossScale
+    batches: Batches
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples per optimiser step, over all accumulated micro-batches and processes."""
+        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass: half precision where the settings ask, weights stay float32."""
+        dtype = dtype_of(self.config.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+@dataclass
+class Run(Stepping):
+    """A run of CoEmoGen that is ready to step."""
+
+    objective: CoEmoGenObjective
     batches: BatchMaker
+    training_set: TrainingSet
+    vision_name: str
     cache: EmbeddingCache
     vision_width: int
     labels: Tensor  # [n] int64: the emotion of each kept training picture
@@ -88,23 +128,17 @@ class Run:
     def taxonomy(self) -> Taxonomy:
         return self.start.taxonomy
 
-    @property
-    def device(self) -> torch.device:
-        return self.base.device
 
-    @property
-    def effective_batch(self) -> int:
-        """Samples per optimiser step, over all accumulated micro-batches and processes."""
-        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+def make_accelerator(device: str | None = None) -> Accelerator:
+    """Make accelerate's view of the devices.
 
-    def autocast(self) -> torch.autocast:
-        """The context of a forward pass: half precision where the settings ask, weights stay float32."""
-        dtype = dtype_of(self.config.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    Arguments:
+        device: "cpu", "cuda", "cuda:1", "mps"; None: what accelerate picks. A numbered GPU is the process's
+            current one from then on.
 
-
-def make_accelerator() -> Accelerator:
-    """Make accelerate's view of the devices."""
+    Raises:
+        ConfigError: accelerate has another, as it has only one for all the time of a process.
+    """
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     # Precision is ours (`Run.autocast`, `LossScale`): accelerate's scaler asks the device before every step.
@@ -112,7 +146,23 @@ def make_accelerator() -> Accelerator:
     # minutes after which they would take it for dead.
     waiting = InitProcessGroupKwargs(timeout=timedelta(days=2))
     buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision="no", kwargs_handlers=[buffers, waiting])
+    make = partial(Accelerator, mixed_precision="no", kwargs_handlers=[buffers, waiting])
+    if device is None:
+        return make()
+    asked = torch.device(device)
+    if asked.type == "cuda" and asked.index is not None and torch.cuda.is_available():
+        torch.cuda.set_device(asked)
+    try:
+        made = make(cpu=asked.type == "cpu")
+        found = made.device.type
+    except ValueError:  # "has already been initialized and cannot be changed"
+        found = "another device"
+    if found != asked.type:
+        raise ConfigError(
+            f"device {device}: this process trains on {found} and cannot change that: train in another one, "
+            "or do not name a device."
+        )
+    return made
 
 
 def prepare_run(

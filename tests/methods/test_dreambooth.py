@@ -92,13 +92,13 @@ def test_an_absent_emotion_and_the_polarities_keep_their_weights(ground, objecti
         assert moved == [True, False, True, False]
 
 
-def test_the_conditional_variants_unconditional_branch_is_the_bare_base(config, folder, base):
+def test_drawn_on_the_conditional_branch_the_other_is_the_bare_base(config, folder, base):
     METHODS["dreambooth"].fit(config, folder)
-    settings = SamplingSettings(steps=1, guidance=3.0, hilora_branches="both")
+    drawer = METHODS["dreambooth"].open(config, folder, base)
+    filled(drawer.hilora)
     equal = {}
-    for key in ("dreambooth", "dreambooth_conditional"):
-        drawer = METHODS[key].open(config, folder, base)
-        filled(drawer.hilora)
+    for branches in ("both", "conditional"):
+        settings = SamplingSettings(steps=1, guidance=3.0, hilora_branches=branches)
         seen = []
         hook = base.unet.register_forward_hook(
             lambda module, args, kwargs, output, seen=seen: seen.append((args, kwargs, output.sample)),
@@ -109,8 +109,8 @@ def test_the_conditional_variants_unconditional_branch_is_the_bare_base(config, 
         args, kwargs, drawn = seen[0]
         with torch.no_grad():
             bare = base.unet(*args, **kwargs).sample
-        equal[key] = [torch.equal(drawn[half], bare[half]) for half in (slice(0, 2), slice(2, 4))]
-    assert equal == {"dreambooth": [False, False], "dreambooth_conditional": [True, False]}
+        equal[branches] = [torch.equal(drawn[half], bare[half]) for half in (slice(0, 2), slice(2, 4))]
+    assert equal == {"both": [False, False], "conditional": [True, False]}
 
 
 @pytest.mark.parametrize("whole", [1, 4])

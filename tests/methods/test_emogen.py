@@ -6,10 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from coemogen_train.errors import DataError
 from coemogen_train.methods.attributes import emotion_confidence, read_attributes, shared_confidence
-from coemogen_train.methods.emogen import MappingNetwork, attribute_loss, shares
+from coemogen_train.methods.emogen import EmoGen, MappingNetwork, attribute_loss, emotion_features, shares
+from coemogen_train.methods.emotion_space import EmotionSpace, Pictures
+from coemogen_train.methods.learned import Learned
+from coemogen_train.methods.loop import prepare
 
 
 def test_confidence_is_nothing_by_chance_and_near_one_for_an_emotions_own():
@@ -68,3 +73,52 @@ def test_both_parts_together_keep_to_the_budget(config, steps, batch, accumulate
     seen = space.steps * space.batch_size, mapping.steps * mapping.batch_size * mapping.accumulate
     assert sum(seen) <= steps * batch * accumulate
     assert sum(seen) > 0.7 * steps * batch * accumulate
+
+
+class Network(nn.Module):
+    """In place of torchvision's ResNet-50."""
+
+    def __init__(self, weights: None, num_classes: int) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 64, stride=64), nn.Linear(4, num_classes)
+
+    def forward(self, pixels):
+        return self.fc(self.conv(pixels).mean((2, 3)))
+
+
+def test_the_space_may_start_at_imagenets_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.models.resnet50", Network)
+    file, pixels = tmp_path / "imagenet.pth", torch.rand(2, 3, 128, 128)
+    published = Network(None, 1000)
+    torch.save(published.state_dict(), file)
+    space = EmotionSpace(3, 128, file)
+    seen = []
+    space.backbone[1].conv.register_forward_hook(lambda module, args, output: seen.append(output))
+    space(Pictures(pixels * 2 - 1, torch.tensor([0, 2])))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = published.conv((pixels - mean[:, None, None]) / std[:, None, None])
+    torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-4)
+    torch.save({"conv.weight": published.conv.weight}, file)
+    with pytest.raises(DataError, match=r"differ by conv\.bias"):
+        EmotionSpace(3, 128, file)
+    file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="does not hold"):
+        EmotionSpace(3, 128, file)
+
+
+def test_a_fit_keeps_to_the_weights_that_its_space_began_with(config, folder, tmp_path):
+    (folder / "space").mkdir(parents=True)  # begun from nothing
+    file = tmp_path / "imagenet.pth"
+    file.write_bytes(b"weights")
+    with pytest.raises(DataError, match="other space_weights"):
+        EmoGen(file).fit(config, folder)
+    assert "ImageNet" in EmoGen.note and EmoGen(file).note != EmoGen.note
+
+
+def test_checkpoints_of_the_space_that_a_kill_left_are_tidied(config, folder, tiny_resnet):
+    ground = prepare(config, folder)
+    space = shares(ground.config)[0]
+    (space.out / "checkpoints" / "step-00000001").mkdir(parents=True)
+    Learned({"features": torch.zeros(18, 768)}, {}).write(space.out)
+    features, _ = emotion_features(ground, space)
+    assert features.shape == (18, 768) and not (space.out / "checkpoints").exists()
