@@ -34,7 +34,7 @@ COSTS = (
     "of DreamBooth's are class pictures, which the base drew; a quarter of EmoGen's goes into its emotion "
     "space; and a row of twice the steps sees double. Seconds are the mean over seeds on the machine named "
     "above, whose cores several processes shared meanwhile, so small differences mean nothing. Peak memory "
-    "is that of the tensors on a GPU, on a CPU the growth of the process."
+    "is what the fit adds: to the tensors on a GPU, on a CPU to the whole process."
 )
 _EXPERIMENTS = {
     "semantic": (
