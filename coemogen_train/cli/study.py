@@ -34,7 +34,11 @@ def build(
     pairs: Annotated[int, typer.Option(min=1, max=500, help="Pairs of pictures that a rater sees.")] = 20,
     pool: Annotated[
         int | None,
-        typer.Option(min=1, max=5000, help="Different pairs in the page, of which each rater sees some."),
+        typer.Option(
+            min=1,
+            max=5000,
+            help="Different pairs in the page; each rater sees some of them.",
+        ),
     ] = None,
     against: Annotated[
         str | None,

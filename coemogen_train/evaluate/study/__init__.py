@@ -5,7 +5,8 @@ from .build import Study, build_study
 from .key import StudyKey, load_key
 from .plan import Design
 from .questions import Questionnaire, load_questions
-from .scoring import StudyScore, score_study
+from .results import StudyScore
+from .scoring import score_study
 from .tables import score_dict, score_parts
 
 __all__ = [

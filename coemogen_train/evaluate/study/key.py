@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from ...data.report import printable
 from ...errors import DataError
@@ -62,6 +63,17 @@ class StudyKey(BaseModel):
     seed: int
     trials: tuple[KeyTrial, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudyKey:
+        """See that trials speak of the key's own methods and questions, as scoring takes for granted."""
+        if len(set(self.methods)) < len(self.methods):
+            raise PydanticCustomError("key", "two methods have one name")
+        if len({trial.id for trial in self.trials}) < len(self.trials):
+            raise PydanticCustomError("key", "two trials have one id")
+        for trial in self.trials:
+            _check_trial(trial, self.methods, {question.name for question in self.questions})
+        return self
+
     def save(self, path: Path) -> None:
         """Write it, atomically.
 
@@ -73,6 +85,20 @@ class StudyKey(BaseModel):
                 "another --out, or move it away."
             )
         atomic_write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def _check_trial(trial: KeyTrial, methods: tuple[str, ...], questions: set[str]) -> None:
+    shown = [option.method for option in trial.options if option.method]
+    if unknown := [method for method in shown if method not in methods]:
+        told = {"method": unknown[0][:60], "trial": trial.id}
+        raise PydanticCustomError("key", "trial {trial} shows {method}, which is none of the methods", told)
+    if trial.check:
+        return
+    told = {"trial": trial.id}
+    if len(set(shown)) < 2:
+        raise PydanticCustomError("key", "trial {trial} does not compare two methods", told)
+    if not questions.issuperset(trial.questions):
+        raise PydanticCustomError("key", "trial {trial} asks what is none of the questions", told)
 
 
 def load_key(path: Path) -> StudyKey:

@@ -23,7 +23,8 @@ class Design:
     """How large a study is.
 
     pairs: of pictures that each rater sees. pool: different pairs in the page, of which each rater sees some
-    `pairs`; None: as many, so that all see the same. checks: of attention, for every rater. several: pictures
+    `pairs`, best balanced where it is a multiple of pairs of methods times emotions; None: as many, so that
+    all see the same. checks: of attention, for every rater. several: pictures
     in a set. side: the longer one of a picture, in pixels. against: the method that all others are compared
     with; None: all with all.
     """
@@ -72,8 +73,12 @@ def plan(
 ) -> tuple[Trial, ...]:
     """The trials of a study: those of every pair one after the other, then the checks.
 
-    Any `pairs` consecutive pairs are as balanced as can be over pairs of methods and emotions. The same seed
-    and pictures give the same trials.
+    What a rater sees is a run of `pairs` consecutive pairs of the pool, which goes on at the pool's beginning
+    when it gets to the end. Any two pairs of methods come up equally often in a run, give or take one, and
+    any two emotions give or take two. In a run past the end it is one more for either, unless the pool is a
+    multiple of the pairs of methods (and of these times the emotions, for emotions).
+
+    The same seed and pictures give the same trials.
 
     Raises: DataError for methods that cannot be compared, or with too few pictures for a set.
     """

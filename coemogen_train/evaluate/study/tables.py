@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .key import StudyKey
-from .scoring import ALL, Preference, Standing, StudyScore
+from .resampling import ALL
+from .results import Preference, Standing, StudyScore
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +35,11 @@ def score_parts(score: StudyScore, key: StudyKey) -> list[Table | str]:
             "no two saw the same" if accord.share is None else f"{accord.share:.0%} of pairs of raters agree"
         )
         parts.append(f"{titles[accord.question]}: {told}{alpha}.")
+    if any(told.range is None for order in score.order.values() for told in order):
+        parts.append(
+            "An order without ranges has two methods about which all answers are alike: how far apart they "
+            "may be cannot be told."
+        )
     if score.side_a is not None:
         parts.append(f"Of the choices, {score.side_a:.0%} fell on the side shown as A.")
     return [*parts, *(f"Note: {note}" for note in score.notes)]
@@ -65,9 +71,9 @@ def _order_table(order: Mapping[str, Sequence[Standing]], titles: Mapping[str, s
     )
     for name, standings in order.items():
         for place, told in enumerate(standings):
-            strength = told.strength
-            numbers = [f"{number:+.2f}" for number in (strength.value, strength.low, strength.high)]
-            cells = [titles[name] if place == 0 else "", told.method, *numbers, f"{told.first_share:.0%}"]
+            ends = ["", ""] if told.range is None else [f"{told.range.low:+.2f}", f"{told.range.high:+.2f}"]
+            first = "" if told.first_share is None else f"{told.first_share:.0%}"
+            cells = [titles[name] if place == 0 else "", told.method, f"{told.strength:+.2f}", *ends, first]
             table.add_row(*map(_cell, cells))
     return table
 

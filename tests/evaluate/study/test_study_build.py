@@ -9,12 +9,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from coemogen_train.errors import ConfigError, DataError
 from coemogen_train.evaluate.pictures import LabelledPictures
 from coemogen_train.evaluate.study import load_key, load_questions
+from coemogen_train.evaluate.study.plan import _cells
 
 from .simulated import EMOTIONS, METHODS, make_pictures, make_study
 
@@ -69,6 +71,22 @@ def test_every_run_of_pairs_is_balanced(pictures: Pictures) -> None:
     against = make_study(pictures, against=METHODS[1]).key
     for trial in against.trials:
         assert trial.check or METHODS[1] in {option.method for option in trial.options}
+
+
+@pytest.mark.parametrize("pool", [8, 9, 11, 12, 18])
+def test_runs_past_the_end_of_the_pool_are_balanced_too(pool: int) -> None:
+    """What `plan` says of a rater's run: couples differ by one, by two past the end of an uneven pool."""
+    couples = [("a", "b"), ("a", "c"), ("b", "c")]
+    cells = list(_cells(couples, EMOTIONS, pool, np.random.default_rng(pool)))
+    for begin in range(pool):
+        run = [cells[(begin + i) % pool] for i in range(8)]  # as study.js takes it
+        past = begin + 8 > pool
+        for place, names, most in (
+            (0, couples, 1 + (past and pool % 3 > 0)),
+            (1, EMOTIONS, 2 + (past and pool % 6 > 0)),
+        ):
+            counts = [[cell[place] for cell in run].count(name) for name in names]
+            assert max(counts) - min(counts) <= most, (begin, place)
 
 
 def test_sides_show_the_right_emotion_and_sets_repeat_nothing(pictures: Pictures) -> None:

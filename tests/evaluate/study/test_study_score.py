@@ -9,12 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
 from coemogen_train.errors import DataError, UserError
-from coemogen_train.evaluate.study import Study, StudyScore, load_key, read_answers, score_dict, score_study
+from coemogen_train.evaluate.study import (
+    Study,
+    StudyScore,
+    load_key,
+    read_answers,
+    score_dict,
+    score_parts,
+    score_study,
+)
 from coemogen_train.evaluate.study.agreement import agreeing_share, krippendorff_alpha
 from coemogen_train.evaluate.study.bradley_terry import bradley_terry
+from coemogen_train.evaluate.study.shares import effective_number
 
 from .simulated import METHODS, answered, by_strength, make_pictures, make_study, write
 
@@ -48,7 +58,8 @@ def test_known_preference_is_recovered(study: Study, tmp_path: Path) -> None:
     assert len(even) == 3 and all(told.share.low < 0.5 < told.share.high for told in even)
     order = found.order["fidelity"]
     assert [standing.method for standing in order] == [OURS, ONE, TWO]
-    assert order[0].strength.low < 0.9 * STRENGTH[OURS] < order[0].strength.high + 0.3
+    assert order[0].range is not None and order[0].first_share is not None
+    assert order[0].range.low < 0.9 * STRENGTH[OURS] < order[0].range.high + 0.3
     assert order[0].first_share > 0.95
     alphas = {accord.question: accord.alpha for accord in found.agreement}
     assert alphas["fidelity"] is not None and alphas["diversity"] is not None
@@ -69,6 +80,33 @@ def test_intervals_grow_where_raters_differ(study: Study, tmp_path: Path) -> Non
         for found in (mixed, split)
     ]
     assert widths[1] > 2 * widths[0]
+
+
+def test_a_few_of_one_mind_are_no_certainty(tmp_path: Path) -> None:
+    """Two raters who always choose the same leave room for others; and an order says nothing of its ends."""
+    pictures = make_pictures(tmp_path / "pictures")
+    pair = make_study({name: pictures[name] for name in (OURS, ONE)}, pairs=6)
+    lows = {}
+    for raters in (2, 5):
+        folder = tmp_path / str(raters)
+        folder.mkdir()
+        found = score(pair, folder, *(answered(pair.key, n, lambda *_: 1.0) for n in range(raters)))
+        told = next(told for told in found.preferences if told.question == "fidelity")
+        ends = binomtest(raters, raters).proportion_ci(method="wilson")
+        assert (told.share.value, told.share.high) == (1.0, 1.0)
+        assert told.share.low == pytest.approx(ends.low)
+        assert all(one.range is None and one.first_share is None for one in found.order["fidelity"])
+        lows[raters] = told.share.low
+        shown = "".join(str(part) for part in score_parts(found, pair.key))
+        assert "about which all answers are alike" in shown
+        assert ("2 raters say little" in shown) == (raters == 2)
+    assert lows[2] < 0.5 < lows[5]
+
+
+def test_answers_are_worth_what_they_differ() -> None:
+    one_mind, split = np.ones(60), np.arange(60) % 2
+    assert effective_number(one_mind, 6) == 6 and effective_number(one_mind, 60) == 60
+    assert 30 < effective_number(split, 6) < 60
 
 
 def test_swapped_sides_do_not_matter(study: Study, tmp_path: Path) -> None:
@@ -225,6 +263,32 @@ def test_key_of_another_study_is_not_written_over(study: Study, tmp_path: Path) 
         load_key(path)
     with pytest.raises(DataError, match="is no file"):
         load_key(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda told: told["trials"][0]["options"][0].update(method="gone"), "shows gone, which is none of"),
+        (lambda told: told["methods"].append(OURS), "two methods have one name"),
+        (lambda told: told["trials"][0].update(questions=["gone"]), "asks what is none of the questions"),
+        (lambda told: told["trials"][0]["options"][0].update(method=""), "does not compare two methods"),
+        (lambda told: told["trials"][0].update(id=told["trials"][1]["id"]), "two trials have one id"),
+    ],
+)
+def test_key_that_somebody_edited_is_one_sentence(
+    study: Study, tmp_path: Path, damage: Any, message: str
+) -> None:
+    told = study.key.model_dump(mode="json")
+    damage(told)
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(DataError, match=message) as error:
+        load_key(path)
+    assert (
+        "key.json" in str(error.value)
+        and "\n" not in str(error.value)
+        and "Value error" not in str(error.value)
+    )
 
 
 def test_command_tells_it_all_in_its_tables(study: Study, tmp_path: Path) -> None:

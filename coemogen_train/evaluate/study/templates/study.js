@@ -29,6 +29,7 @@ function shuffled(list, roll) {
 }
 
 // Which trials this rater sees, in which order, on which side: a run of the pairs, and all checks in between.
+// The run goes round from the last pair to the first, so that every pair is seen as often as any other.
 function laidOut(rater) {
   const roll = dice(rater);
   const asked = study.trials.filter((trial) => !trial.always);
