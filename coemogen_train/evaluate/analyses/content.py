@@ -57,7 +57,8 @@ class ContentSet:
 
 @dataclass(frozen=True)
 class ContentRow:
-    """A way of drawing the grid: shares of pictures, in all and by content and emotion.
+    """A way of drawing the grid: shares of pictures, in all and by content and emotion; intervals are over
+    contents and their pictures.
 
     kept, hit, joint: the content, the emotion, both. surplus: joint less what kept and hit would give if one
     had nothing to do with the other. grid: [C][E], joint; None where no emotion was asked for.
@@ -171,11 +172,11 @@ def content_grid(
     """
     texts = np.asarray(text_embeds, dtype=np.float64)
     rows = [_row(run, contents, texts, taxonomy, probe, seed) for run in runs]
-    ours, base = _joint_draws(runs[0], contents, texts, taxonomy, probe, seed), None
-    for run in runs:
-        if run.key == "base":
-            base = _joint_draws(run, contents, texts, taxonomy, probe, seed)
-    gain = percentiles(ours - (base if base is not None else ours))
+    base = next(run for run in runs if run.key == "base")
+    ours, theirs = (
+        np.multiply(*_kept_and_hit(run, contents, texts, taxonomy, probe)) for run in (runs[0], base)
+    )
+    gain = Resamples.nested(len(ours), ours.shape[1], seed).difference(ours.ravel(), theirs.ravel())
     return ContentGrid(
         probe,
         backbone,
@@ -207,34 +208,30 @@ def _row(
     run: GridRun, contents: ContentSet, texts: FloatArray, taxonomy: Taxonomy, probe: str, seed: int
 ) -> ContentRow:
     kept, hit = _kept_and_hit(run, contents, texts, taxonomy, probe)
-    resamples = Resamples([run.key] * kept.size, seed)  # cells of two would look surer than they are
-    joint = kept * hit
-    draws = {
-        name: resamples.means(values.ravel())
-        for name, values in (("kept", kept), ("hit", hit), ("joint", joint))
-    }
-    grid = None
-    if run.emotions is not None:
+    resamples, joint = Resamples.nested(len(kept), kept.shape[1], seed), kept * hit
+    is_kept = resamples.share(kept.ravel())
+    if run.emotions is None:  # a hit is 1 / E outright, and no chance
+        chance = 1 / taxonomy.num_emotions
+        is_hit, surplus = Interval(chance, chance, chance), Interval(0.0, 0.0, 0.0)
+        is_both = Interval(is_kept.value * chance, is_kept.low * chance, is_kept.high * chance)
+        grid = None
+    else:
+        is_hit, is_both = resamples.share(hit.ravel()), resamples.share(joint.ravel())
+        drawn_kept, drawn_hit, drawn = (resamples.means(each.ravel()) for each in (kept, hit, joint))
+        surplus = percentiles(drawn - drawn_kept * drawn_hit)
         columns = [[i for i, name in enumerate(run.emotions) if name == other] for other in taxonomy.names]
         grid = tuple(tuple(float(row[rows].mean()) for rows in columns) for row in joint)
     return ContentRow(
         run.key,
         run.title,
         kept.size,
-        percentiles(draws["kept"]),
-        percentiles(draws["hit"]),
-        percentiles(draws["joint"]),
-        percentiles(draws["joint"] - draws["kept"] * draws["hit"]),
+        is_kept,
+        is_hit,
+        is_both,
+        surplus,
         tuple(kept.mean(axis=1).tolist()),
         grid,
     )
-
-
-def _joint_draws(
-    run: GridRun, contents: ContentSet, texts: FloatArray, taxonomy: Taxonomy, probe: str, seed: int
-) -> FloatArray:
-    kept, hit = _kept_and_hit(run, contents, texts, taxonomy, probe)
-    return Resamples(["grid"] * kept.size, seed).means((kept * hit).ravel())
 
 
 def _kept_and_hit(

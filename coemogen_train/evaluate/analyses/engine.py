@@ -22,7 +22,7 @@ from .swap import Swap, VAlone, probe_on_v, swap, swap_runs
 
 Name = Literal["entry", "swap", "content", "intensity"]
 NAMES: tuple[Name, ...] = get_args(Name)
-VERSION = 1
+VERSION = 2
 """Raised whenever an analysis would come out otherwise."""
 
 _KIND: dict[Name, type] = {"entry": Entry, "swap": Swap, "content": ContentGrid, "intensity": Intensity}

@@ -25,13 +25,14 @@ from .drawing import (
     right_emotion,
     right_polarity,
 )
-from .resamples import Resamples, percentiles
+from .resamples import LEVEL, Resamples, percentiles
 
 Carrier = Literal["condition", "hilora", "both"]
 Way = Literal["within", "without"]
-Figure = Literal["emotion", "polarity", "brightness"]
+Figure = Literal["emotion", "polarity", "brightness", "luma"]
 CARRIERS: tuple[Carrier, ...] = get_args(Carrier)
 FIGURES: tuple[Figure, ...] = get_args(Figure)
+_SHARES, _CENTRED = FIGURES[:2], FIGURES[:3]
 NEVER: Window = (0.0, 0.0)
 # A carrier's effect below this share of the pictures (or of the full brightness) has no place in time.
 _LEAST_EFFECT = 1e-9
@@ -39,13 +40,14 @@ _LEAST_EFFECT = 1e-9
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares of pictures in which the probe sees the emotion, and its polarity; and how far the mean
-    brightness of a picture (0 to 1) is from that of the full run's picture, on average.
+    """Shares of pictures in which the probe sees the emotion, and its polarity; how far the mean brightness
+    of a picture (0 to 1) is from that of the full run's picture, on average; and the mean brightness itself.
     """
 
     emotion: Interval
     polarity: Interval
     brightness: Interval
+    luma: Interval
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,20 @@ class Centre:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """The stretch in which both carriers together do most for the emotion, or are missed most.
+
+    beyond: of its emotion accuracy beyond the median stretch's, of the same pictures. The best of several is
+    best by chance, too: its level is raised by their number (Bonferroni).
+    """
+
+    way: Way
+    start: float
+    end: float
+    beyond: Interval
+
+
+@dataclass(frozen=True)
 class Entry:
     """The answer by one probe. full: everything on all the time; nothing: the bare base, unprompted; gained:
     full less nothing, of the same starts, in emotion and polarity.
@@ -92,6 +108,7 @@ class Entry:
     gained: Mapping[str, Interval]
     stretches: tuple[Stretch, ...]
     centres: tuple[Centre, ...]
+    peaks: tuple[Peak, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -135,23 +152,24 @@ def entry(runs: Runs, taxonomy: Taxonomy, probe: str, backbone: str, steps: int,
     """The figures of the runs by one probe, with intervals over the pictures."""
     resamples = Resamples(runs.meant, seed)
 
-    def draws(readings: Readings) -> dict[Figure, FloatArray]:
+    def values(readings: Readings) -> dict[Figure, FloatArray]:
         seen = readings.seen[probe]
         return {
-            "emotion": resamples.means(right_emotion(seen, runs.meant, taxonomy)),
-            "polarity": resamples.means(right_polarity(seen, runs.meant, taxonomy)),
-            "brightness": resamples.means(np.abs(readings.luma - runs.full.luma)),
+            "emotion": right_emotion(seen, runs.meant, taxonomy),
+            "polarity": right_polarity(seen, runs.meant, taxonomy),
+            "brightness": np.abs(readings.luma - runs.full.luma),
+            "luma": readings.luma,
         }
 
-    full, nothing = draws(runs.full), draws(runs.nothing)
-    switched = {key: draws(readings) for key, readings in runs.switched.items()}
+    full, nothing = values(runs.full), values(runs.nothing)
+    switched = {key: values(readings) for key, readings in runs.switched.items()}
     stretches = [
         Stretch(
             carrier,
             number / runs.stretches,
             (number + 1) / runs.stretches,
-            _figures(switched[carrier, "within", number]),
-            _figures(switched[carrier, "without", number]),
+            _figures(switched[carrier, "within", number], resamples),
+            _figures(switched[carrier, "without", number], resamples),
         )
         for carrier in CARRIERS
         for number in range(runs.stretches)
@@ -161,7 +179,11 @@ def entry(runs: Runs, taxonomy: Taxonomy, probe: str, backbone: str, steps: int,
         for way in get_args(Way):
             reference = nothing if way == "within" else full
             lines = [switched[carrier, way, number] for number in range(runs.stretches)]
-            centres.append(_centre(carrier, way, reference, lines))
+            centres.append(_centre(carrier, way, reference, lines, resamples))
+    peaks = [
+        _peak(way, [switched["both", way, number]["emotion"] for number in range(runs.stretches)], resamples)
+        for way in get_args(Way)
+    ]
     shares = np.bincount(taxonomy.polarity_of) / taxonomy.num_emotions
     chance = {"emotion": 1 / taxonomy.num_emotions, "polarity": float((shares**2).sum())}
     return Entry(
@@ -170,11 +192,12 @@ def entry(runs: Runs, taxonomy: Taxonomy, probe: str, backbone: str, steps: int,
         len(runs.meant),
         steps,
         chance,
-        _figures(full),
-        _figures(nothing),
-        {figure: percentiles(full[figure] - nothing[figure]) for figure in FIGURES[:2]},
+        _figures(full, resamples),
+        _figures(nothing, resamples),
+        {figure: resamples.difference(full[figure], nothing[figure]) for figure in _SHARES},
         tuple(stretches),
         tuple(centres),
+        tuple(peaks),
     )
 
 
@@ -195,11 +218,12 @@ def _centre(
     way: Way,
     reference: Mapping[Figure, FloatArray],
     lines: Sequence[Mapping[Figure, FloatArray]],
+    resamples: Resamples,
 ) -> Centre:
     """An accuracy's effect is its rise within, its fall without; a distance's is the other way round."""
     places = {}
-    for figure in FIGURES:
-        rises = np.stack([line[figure] - reference[figure] for line in lines])
+    for figure in _CENTRED:
+        rises = np.stack([resamples.means(line[figure] - reference[figure]) for line in lines])
         upwards = (way == "within") == (figure != "brightness")
         places[figure] = centre_of(rises if upwards else -rises)
     return Centre(
@@ -218,5 +242,16 @@ def _where_known(draws: FloatArray) -> Interval | None:
     return percentiles(known) if np.isfinite(draws[0]) and len(known) > 1 else None
 
 
-def _figures(draws: Mapping[Figure, FloatArray]) -> Figures:
-    return Figures(*(percentiles(draws[figure]) for figure in FIGURES))
+def _peak(way: Way, lines: Sequence[FloatArray], resamples: Resamples) -> Peak:
+    """The most extreme of the stretches [K][n] beside the middle one."""
+    ranked = np.argsort([line.mean() for line in lines], kind="stable")
+    chosen = ranked[-1 if way == "within" else 0]
+    middle = ranked[(len(lines) - (way == "within")) // 2]  # never the chosen one
+    level = 1 - (1 - LEVEL) / len(lines)
+    beyond = resamples.difference(lines[chosen], lines[middle], level)
+    return Peak(way, float(chosen / len(lines)), float((chosen + 1) / len(lines)), beyond)
+
+
+def _figures(values: Mapping[Figure, FloatArray], resamples: Resamples) -> Figures:
+    shares = (resamples.share(values[figure]) for figure in _SHARES)
+    return Figures(*shares, *(resamples.mean(values[figure]) for figure in FIGURES[2:]))

@@ -35,7 +35,8 @@ class DialPoint:
 @dataclass(frozen=True)
 class DialLine:
     """One dial. correlation: Spearman's, of setting and probability over all pictures and settings;
-    own: its mean over pictures, each with its own settings alone; of: by emotion, over its pictures.
+    own: its mean over pictures, each with its own settings alone; of: by emotion, over its pictures. rise: of
+    the mean probability from the first setting to the last.
     """
 
     dial: Dial
@@ -43,6 +44,7 @@ class DialLine:
     correlation: Interval
     own: Interval
     of: Mapping[str, Interval]
+    rise: Interval
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def intensity(runs: IntensityRuns, taxonomy: Taxonomy, probe: str, backbone: str
             DialPoint(
                 t,
                 resamples.mean(probabilities[:, place]),
-                resamples.mean(right_emotion(readings.seen[probe], runs.meant, taxonomy)),
+                resamples.share(right_emotion(readings.seen[probe], runs.meant, taxonomy)),
             )
             for place, (t, readings) in enumerate(zip(runs.intensities, shown, strict=True))
         ]
@@ -111,7 +113,8 @@ def intensity(runs: IntensityRuns, taxonomy: Taxonomy, probe: str, backbone: str
             rows = [i for i, meant in enumerate(runs.meant) if meant == name]
             of[name] = pooled_correlation(runs.intensities, probabilities[rows], [name] * len(rows), seed)
         pooled = pooled_correlation(runs.intensities, probabilities, runs.meant, seed)
-        lines.append(DialLine(dial, tuple(points), pooled, resamples.mean(own), of))
+        rise = resamples.mean(probabilities[:, -1] - probabilities[:, 0])
+        lines.append(DialLine(dial, tuple(points), pooled, resamples.mean(own), of, rise))
     return Intensity(probe, backbone, len(runs.meant), tuple(lines))
 
 

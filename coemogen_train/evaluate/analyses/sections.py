@@ -214,6 +214,5 @@ def _intensity(result: Intensity) -> Html:
         (_DIAL[line.dial], [line.rise, line.correlation, line.own, *line.of.values()])
         for line in result.lines
     ]
-    return join(
-        plots, figure_table(("", "last less first", "rank correlation", "within a start", *emotions), rows)
-    )
+    heads = ("", "last less first", "rank correlation", "within a start", *emotions)
+    return join(plots, figure_table(heads, rows))

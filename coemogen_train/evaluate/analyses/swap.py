@@ -36,7 +36,10 @@ Pairing = Literal["own", "within", "across"]
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the pictures: the probe sees the label, the source of v, neither; their polarities."""
+    """Shares of the pictures: the probe sees the label, the source of v, neither; their polarities.
+
+    lead: of the label over the source, of the same pictures.
+    """
 
     pairing: Pairing
     pictures: int
@@ -45,6 +48,7 @@ class Shares:
     neither: Interval
     label_polarity: Interval
     source_polarity: Interval
+    lead: Interval
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def probe_on_v(observer: Observer, looking: PictureProbe, each: int, seed: int) 
         for name in observer.taxonomy.names
     }
     real = None if probe.held_out is None else probe.held_out.accuracy
-    return VAlone(len(meant), Resamples(meant, seed).mean(right), of, real)
+    return VAlone(len(meant), Resamples(meant, seed).share(right), of, real)
 
 
 def pairing(source: str, label: str, taxonomy: Taxonomy) -> Pairing:
@@ -202,11 +206,12 @@ def _shares(
     return Shares(
         kind,
         len(pairs),
-        resamples.mean(label),
-        resamples.mean(source),
-        resamples.mean((label == 0) & (source == 0)),
-        resamples.mean(right_polarity(seen, labels, taxonomy)),
-        resamples.mean(right_polarity(seen, sources, taxonomy)),
+        resamples.share(label),
+        resamples.share(source),
+        resamples.share((label == 0) & (source == 0)),
+        resamples.share(right_polarity(seen, labels, taxonomy)),
+        resamples.share(right_polarity(seen, sources, taxonomy)),
+        resamples.difference(label, source),
     )
 
 
@@ -218,9 +223,9 @@ def _odd_one(
     return OddOneOut(
         odd,
         len(pairs),
-        resamples.mean(right_emotion(seen, sources, taxonomy)),
-        resamples.mean(right_emotion(seen, labels, taxonomy)),
-        resamples.mean(right_polarity(seen, sources, taxonomy)),
+        resamples.share(right_emotion(seen, sources, taxonomy)),
+        resamples.share(right_emotion(seen, labels, taxonomy)),
+        resamples.share(right_polarity(seen, sources, taxonomy)),
     )
 
 

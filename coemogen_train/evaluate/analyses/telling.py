@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..intervals import Interval
 from .content import EMOCTRL, ContentGrid
-from .entry import Centre, Entry, Stretch
+from .entry import Centre, Entry, Peak
 from .intensity import DialLine, Intensity
 from .resamples import told
 from .swap import Swap
@@ -33,15 +33,7 @@ def tell_entry(result: Entry) -> str:
             "nothing can be said of when it enters."
         )
         return " ".join(parts)
-    both = [stretch for stretch in result.stretches if stretch.carrier == "both"]
-    best = max(both, key=lambda stretch: stretch.within.emotion.value)
-    dearest = min(both, key=lambda stretch: stretch.without.emotion.value)
-    parts.append(
-        f"A single stretch does most from {_span(best)} of the denoising (0 is pure noise), where it alone "
-        f"brings the emotion to {told(best.within.emotion)} and the polarity to "
-        f"{told(best.within.polarity)}; most is lost where {_span(dearest)} is left out: "
-        f"{told(dearest.without.emotion)} and {told(dearest.without.polarity)} are left."
-    )
+    parts += [_tell_peak(result, peak) for peak in result.peaks]
     for centre in result.centres:
         if centre.carrier == "both":
             parts.append(_tell_centre(centre))
@@ -53,6 +45,22 @@ def tell_entry(result: Entry) -> str:
     else:
         parts.append(_entry_verdict(result))
     return " ".join(parts)
+
+
+def _tell_peak(result: Entry, peak: Peak) -> str:
+    """Names a stretch only where it is told from the median one: some stretch is always the best."""
+    alone = peak.way == "within"
+    what = "by what it alone brings" if alone else "by what is lost without it"
+    stretches = [stretch for stretch in result.stretches if stretch.carrier == "both"]
+    beyond = f"{told(peak.beyond, sign='+')} beside the median one"
+    if not (peak.beyond.low > 0 if alone else peak.beyond.high < 0):
+        return f"Of {len(stretches)} stretches none stands out {what}: the foremost has {beyond}."
+    own = next(stretch for stretch in stretches if stretch.start == peak.start)
+    figures = own.within if alone else own.without
+    return (
+        f"The stretch from {peak.start:.2f} to {peak.end:.2f} of the denoising (0 is pure noise) stands out "
+        f"{what}: emotion {told(figures.emotion)}, {beyond}, and polarity {told(figures.polarity)}."
+    )
 
 
 def _tell_centre(centre: Centre) -> str:
@@ -88,10 +96,6 @@ def _entry_verdict(result: Entry) -> str:
     )
 
 
-def _span(stretch: Stretch) -> str:
-    return f"{stretch.start:.2f} to {stretch.end:.2f}"
-
-
 def tell_swap(result: Swap) -> str:
     """Which of the carriers the pictures follow."""
     parts = []
@@ -105,7 +109,7 @@ def tell_swap(result: Swap) -> str:
         parts.append(
             f"With v of one emotion and the label of another {where}, it sees the label in "
             f"{told(shares.label)}, the source of v in {told(shares.source)}, neither in "
-            f"{told(shares.neither)}{_winner(shares.label, shares.source)}."
+            f"{told(shares.neither)}{_winner(shares.lead)}."
         )
         if shares.pairing == "across":
             parts.append(
@@ -135,12 +139,14 @@ def tell_swap(result: Swap) -> str:
     return " ".join(parts)
 
 
-def _winner(label: Interval, source: Interval) -> str:
-    if label.low > source.high:
-        return ", so it follows the label"
-    if source.low > label.high:
-        return ", so it follows v"
-    return ", and which wins is within the noise"
+def _winner(lead: Interval) -> str:
+    if lead.low > 0:
+        verdict = "so it follows the label rather than v"
+    elif lead.high < 0:
+        verdict = "so it follows v rather than the label"
+    else:
+        verdict = "and which of the two is within the noise"
+    return f", {verdict} (label less source {told(lead, sign='+')})"
 
 
 def tell_content(result: ContentGrid) -> str:
@@ -156,8 +162,9 @@ def tell_content(result: ContentGrid) -> str:
         f"{ours.title}: the content is kept in {told(ours.kept)} of {ours.pictures} pictures, the emotion "
         f"hit in {told(ours.hit)}, both in {told(ours.joint)}; that is {verdict}, {told(base.joint)} "
         f"(difference {told(result.gain, sign='+')}).",
-        f"The base, asked for the content alone, shows it in {told(alone.kept)}: no more can be expected to "
-        f"be kept (by chance {result.chance:.2f} of the elements).",
+        f"The base, asked for the content alone, shows it in {told(alone.kept)}: a mark to compare with (by "
+        f"chance {result.chance:.2f} of the elements). Intervals are over these {len(result.contents)} "
+        "contents, as a sample of such contents, and over their pictures.",
     ]
     for row in result.rows[1:]:
         if row.key.startswith("adapter_"):
@@ -192,16 +199,19 @@ def tell_intensity(result: Intensity) -> str:
 def _tell_dial(line: DialLine) -> str:
     first, last = line.points[0], line.points[-1]
     rho = line.correlation
-    if rho.low > 0:
+    if rho.low > 0 and line.rise.low > 0:
         verdict = "more is more"
-    elif rho.high < 0:
+    elif rho.high < 0 and line.rise.high < 0:
         verdict = "more is less"
+    elif rho.excludes_zero:
+        verdict = "a trend, but the last setting is not told from the first in its direction"
     else:
         verdict = "no trend is told from noise"
     rising = [name for name, interval in line.of.items() if interval.low > 0]
     return (
         f"Turning {_DIAL[line.dial]} from {first.intensity:g} to {last.intensity:g} takes the probe's mean "
-        f"probability from {told(first.probability)} to {told(last.probability)}; rank correlation "
-        f"{told(rho)} over all, {told(line.own)} within a start: {verdict}, with the interval above zero for "
-        f"{len(rising)} of {len(line.of)} emotions."
+        f"probability from {told(first.probability)} to {told(last.probability)}, by "
+        f"{told(line.rise, sign='+')}; rank correlation {told(rho)} over all, {told(line.own)} within a "
+        f"start: {verdict}. The correlation's interval is above zero for {len(rising)} of {len(line.of)} "
+        "emotions."
     )

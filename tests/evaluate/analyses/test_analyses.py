@@ -30,8 +30,14 @@ from coemogen_train.evaluate.analyses.intensity import intensity, intensity_runs
 from coemogen_train.evaluate.analyses.resamples import Resamples
 from coemogen_train.evaluate.analyses.sections import analyses_page, sections
 from coemogen_train.evaluate.analyses.swap import SwapRuns, probe_on_v, swap, swap_runs
-from coemogen_train.evaluate.analyses.telling import tell_entry, tell_swap
-from coemogen_train.evaluate.intervals import Interval, bootstrap_mean
+from coemogen_train.evaluate.analyses.telling import _tell_dial, tell_content, tell_entry, tell_swap
+from coemogen_train.evaluate.intervals import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+    share_interval,
+    spread_out,
+)
 
 from .world import CONTENTS, NAMES, TAXONOMY, observer, picture
 
@@ -70,12 +76,41 @@ def test_entry_finds_the_stretch_in_which_an_emotion_comes() -> None:
     without = next(c for c in result.centres if (c.carrier, c.way) == ("both", "without"))
     assert without.polarity is None and without.later is None
     assert result.chance == {"emotion": 0.25, "polarity": 0.5}
-    assert "a hint, on which no schedule should rest yet" in tell_entry(result)
+    text = tell_entry(result)
+    assert "a hint, on which no schedule should rest yet" in text
+    within_peak, without_peak = result.peaks
+    assert (within_peak.start, without_peak.start) == (0.5, 0.5)
+    assert within_peak.beyond.value == 1 == -without_peak.beyond.value and within_peak.beyond.low > 0
+    assert text.count("The stretch from 0.50 to 0.75") == 2 and "none stands out" not in text
+    # Twelve of twelve are no certainty.
+    assert result.full.emotion.value == 1 and result.full.emotion.low == pytest.approx(0.757, abs=0.001)
+    lumas = [picture(i).convert("L").getpixel((0, 0)) for i in range(4)]
+    assert result.full.luma.value == pytest.approx(np.mean(lumas) / 255)
+    assert "Mean brightness, on in one stretch only" in sections({"entry": [result]})[0].html
 
 
 def test_an_adapter_without_effect_gets_no_entry() -> None:
     told = tell_entry(_entry(lambda order, i: picture(i % 4)))
     assert "nothing can be said of when it enters" in told and "schedule" not in told
+
+
+def test_the_best_of_stretches_that_differ_by_chance_is_not_named() -> None:
+    """Every stretch helps as often as any other, and some is best by luck."""
+
+    def lucky(order: Order | BareOrder, i: int) -> Image.Image:
+        assert isinstance(order, Order)
+        meant, (begin, end) = NAMES.index(order.words[i]), order.settings.condition_window
+        if (begin, end) == (0.0, 1.0):
+            return picture(meant)
+        helped = end > begin and np.random.default_rng([i, int(8 * begin)]).random() < 0.5
+        return picture(meant if helped else OPPOSITE[meant])
+
+    runs = entry_runs(observer(lucky), SETTINGS, 6, 0, stretches=4)
+    result = entry(runs, TAXONOMY, "clip", "red", 8, 0)
+    both = [stretch.within.emotion.value for stretch in result.stretches if stretch.carrier == "both"]
+    assert max(both) > min(both)
+    assert result.peaks[0].beyond.level == pytest.approx(1 - 0.05 / 4)
+    assert "Of 4 stretches none stands out by what it alone brings" in tell_entry(result)
 
 
 def test_a_carrier_alone_and_all_but_it_are_switched_as_told() -> None:
@@ -131,6 +166,9 @@ def test_the_carrier_that_the_pictures_follow_is_found() -> None:
     }
     assert [shares.pictures for shares in result.shares] == [8, 8, 16]
     assert "follows the label" in tell_swap(result)
+    own, _, across = result.shares
+    assert own.lead.value == 0 and not own.lead.excludes_zero
+    assert across.lead.value == 1 > across.lead.low > 0
 
 
 def test_one_polarity_alone_has_no_pairs_across() -> None:
@@ -169,6 +207,11 @@ def test_joint_score_by_hand() -> None:
     assert ours.grid == ((1.0,) * 4, (0.0,) * 4, (0.0,) * 4) and alone.grid is None
     assert grid.gain.value == pytest.approx(1 / 12) and grid.chance == pytest.approx(1 / 3)
     assert ours.surplus.value == pytest.approx(0)
+    assert alone.joint.high == pytest.approx(alone.kept.high / 4)
+    # One content of three is kept, whole: over contents that is next to nothing known.
+    assert ours.kept.low < 0.05 and ours.kept.high > 0.9
+    told = tell_content(grid)
+    assert "a mark to compare with" in told and "over these 3 contents" in told
 
 
 def test_elements_are_kept_by_rank_and_captions_by_similarity() -> None:
@@ -211,12 +254,43 @@ def test_intensity_tells_the_dial_that_turns_from_the_one_that_does_not() -> Non
     assert words.points[0].probability.value < 0.1 < 0.9 < words.points[1].probability.value
     assert words.correlation == both.correlation and words.correlation.low > 0.7
     assert hilora.correlation.value == 0 and set(words.of) == set(NAMES)
+    assert words.rise.low > 0.7 and not hilora.rise.excludes_zero
+    assert "more is more" in _tell_dial(words) and "no trend is told" in _tell_dial(hilora)
+    back = replace(words, rise=Interval(0.01, -0.1, 0.1))
+    assert "a trend, but the last setting is not told" in _tell_dial(back)
     assert words.own.value == pytest.approx(spearmanr([0, 0.5, 1], [0, 1, 1]).statistic)
 
 
 def test_resamples_are_those_of_the_bootstrap() -> None:
     groups, values = ["a"] * 6 + ["b"] * 4, np.arange(10.0)
-    assert Resamples(groups, 7).mean(values) == bootstrap_mean(values, groups, seed=7)
+    wide = spread_out(values, groups)
+    assert Resamples(groups, 7).mean(values).low == bootstrap_mean(wide, groups, seed=7).low
+    right = values > 2
+    assert Resamples(groups, 7).share(right) == share_interval(right, groups, seed=7)
+
+
+def test_differences_are_of_the_same_pictures() -> None:
+    """What agrees everywhere is still not certain, and pairs that go together are surer than strangers."""
+    ones, noughts = np.ones(12), np.zeros(12)
+    resamples = Resamples(["a"] * 12)
+    apart, alike = resamples.difference(ones, noughts), resamples.difference(ones, ones)
+    assert apart.value == 1 and 0.5 < apart.low < 0.76
+    assert alike.value == 0 and alike.low < -0.2 and alike.high > 0.2
+    dice = np.random.default_rng(0)
+    first = dice.random(400) < 0.5
+    second = np.where(dice.random(400) < 0.1, ~first, first)
+    paired = Resamples(["a"] * 400).difference(first, second)
+    unpaired = bootstrap_difference(first, ["a"] * 400, second, ["a"] * 400)
+    assert paired.high - paired.low < 0.6 * (unpaired.high - unpaired.low)
+
+
+def test_contents_are_resampled_as_wholes() -> None:
+    whole = np.repeat([0.0, 1.0] * 5, 20)  # ten contents, each kept always or never
+    nested = Resamples.nested(10, 20).mean(whole)
+    flat = Resamples(["a"] * 200).mean(whole)
+    assert nested.high - nested.low > 3 * (flat.high - flat.low)
+    assert nested.high - nested.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(10), rel=0.15)
+    assert Resamples.nested(10, 20).share(np.ones(200)).low == pytest.approx(0.722, abs=0.001)
 
 
 @pytest.fixture(scope="module")
