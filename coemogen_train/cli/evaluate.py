@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,9 @@ from .progress import Report, progress_bar
 if TYPE_CHECKING:
     from ..evaluate.instruments import Instruments
     from ..evaluate.pictures import LabelledPictures
+
+
+_TOY_ON_CPU = "The toy's instruments look on the CPU, whatever --device says."
 
 
 class Protocol(str, Enum):
@@ -46,7 +51,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="PICTURES",
-            help="A folder with a subfolder per emotion, or an adapter.",
+            help="A folder with a subfolder per emotion, or an adapter; of one seed (several: compare).",
             show_default=False,
         ),
     ],
@@ -86,7 +91,11 @@ def evaluate(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Prompts, a line each; an emotion's pictures have them in turn."),
+        typer.Option(
+            metavar="FILE",
+            help="Prompts, a line each; an emotion's pictures have them in turn, a folder's by their names, "
+            "2 before 10.",
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the pairs, the intervals and an adapter's pictures.")
@@ -96,9 +105,9 @@ def evaluate(
 ) -> Answer:
     """Measure pictures that shall evoke emotions: FID, KID, LPIPS, Emo-A, Sem-C, Sem-D, coverage and more.
 
-    Every figure has a 95% interval over pictures, and real held-out pictures are measured beside them. An
-    adapter's pictures are drawn into DIR/pictures first; the same command goes on after an interruption.
-    Leaves evaluation.json in DIR.
+    Every figure has a 95% interval over pictures, and as many real held-out pictures are measured beside
+    them. An adapter's pictures are drawn into DIR/pictures first, and what was seen of pictures is kept in
+    DIR: the same command goes on after an interruption. Leaves evaluation.json in DIR.
 
     \b
     Example: coemogen_train evaluate pictures --real sets/emoset --probe probe.safetensors
@@ -106,19 +115,23 @@ def evaluate(
     """
     from ..errors import UserError
     from ..evaluate.figures_report import check_emotions, evaluate_pictures
+    from ..evaluate.pictures import LabelledPictures
     from ..files import atomic_write_text
 
     if prompt is not None and prompts is not None:
         raise UserError("--prompt and --prompts say the same thing: give one of them.")
     texts = [prompt] if prompt is not None else _lines(prompts) if prompts is not None else None
+    _require_writable(out)
     wanted = split or (Split.all if protocol is Protocol.published else Split.test)
     theirs, of_set = _real(real, wanted)
     folder = out / "pictures" if pictures.is_file() else pictures
     with progress_bar() as progress:
         if pictures.is_file():
             drawing = (count, folder, seed, guidance, steps, batch_size)
-            _draw(pictures, theirs, base, *drawing, texts, device, progress)
-        ours = _labelled(folder, theirs)
+            ours = _draw(pictures, theirs, base, *drawing, texts, device, progress)
+        else:
+            ours = LabelledPictures.from_folder(folder, theirs.names)
+        ours = replace(ours, polarities=theirs.polarities)
         check_emotions(ours, theirs)  # before anything large is loaded
         of_toy = real if of_set else None
         instruments = _instruments(
@@ -129,12 +142,15 @@ def evaluate(
             theirs,
             instruments,
             split=wanted.value if of_set else "folder",
-            held_out=not of_set or wanted in (Split.test, Split.val),
+            held_out=wanted in (Split.test, Split.val) if of_set else None,
             protocol=protocol.value,
             seed=seed,
             prompts=None if texts is None else _each(ours, texts),
             progress=progress,
+            keep=out,
         )
+    if encoders is Encoders.toy and device not in ("auto", "cpu"):
+        found = replace(found, notes=(*found.notes, _TOY_ON_CPU))
     answer = {"pictures": folder, "real_pictures": real, **found.to_dict()}
     file = out / "evaluation.json"
     atomic_write_text(file, json.dumps(json.loads(as_json_line(answer)), indent=1, ensure_ascii=False) + "\n")
@@ -157,13 +173,19 @@ def _real(folder: Path, split: Split) -> tuple[LabelledPictures, bool]:
     return LabelledPictures.from_samples(samples, opened.taxonomy), True
 
 
-def _labelled(folder: Path, real: LabelledPictures) -> LabelledPictures:
-    """The pictures to be measured, their emotions spelt as the real ones', with their polarities."""
-    from dataclasses import replace
+def _require_writable(out: Path) -> None:
+    """See that the answer can be written before hours are spent on it."""
+    from tempfile import TemporaryFile
 
-    from ..evaluate.pictures import LabelledPictures
+    from ..errors import UserError
 
-    return replace(LabelledPictures.from_folder(folder, real.names), polarities=real.polarities)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out) as file:
+            file.write(b"evaluation")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{out}: nothing can be written there ({reason}): name another --out.") from None
 
 
 def _instruments(
@@ -181,7 +203,10 @@ def _instruments(
 
     probes = {name: path for name, path in (("clip", probe), ("second", second)) if path is not None}
     if encoders is Encoders.paper:
-        return paper_instruments(probes, vision, weights_dir, device)
+        from ..toyworld.backbone import NAME, toy_backbone
+
+        others = {NAME: partial(toy_backbone, device)}  # what `probe --second toy` trains on
+        return paper_instruments(probes, vision, weights_dir, device, others)
     if training_set is None or probes or vision is not None:
         raise UserError(
             "--encoders toy trains its probes on a set of the toy world: give --real SET, and neither probes "
@@ -206,12 +231,14 @@ def _draw(
     prompts: list[str] | None,
     device: str,
     progress: Report,
-) -> None:
+) -> LabelledPictures:
+    """Draw an adapter's pictures; those that were asked for, whatever else is in their folder."""
     from ..adapter.file import load_adapter
     from ..base.generate import check_fits, trained_settings
     from ..base.load import load_base
     from ..base.sampling import SamplingSettings
     from ..errors import UserError
+    from ..evaluate.pictures import LabelledPictures
     from ..evaluate.pictures_drawn import draw_pictures
 
     loaded = load_adapter(adapter)
@@ -232,7 +259,8 @@ def _draw(
         hilora_branches="both" if advised.hilora_branches == "both" else "conditional",
         batch_size=batch_size,
     )
-    draw_pictures(model, loaded, count, folder, seed, settings, prompts or ("{emotion}",), progress)
+    drawn = draw_pictures(model, loaded, count, folder, seed, settings, prompts or ("{emotion}",), progress)
+    return LabelledPictures.of({name: drawn[name] for name in real.names if name in drawn})
 
 
 def _lines(file: Path) -> list[str]:

@@ -6,22 +6,22 @@ on ImageNet has seen neither; its features are what enters its last linear layer
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from ..base.model import freeze, module_fingerprint
 from ..errors import UserError
+from .encoders import ClipFeatures
 from .instruments import Features, PictureProbe
 from .probe_file import load_probe
 from .probes import EmotionProbe
+from .weights import WeightFile, damaged, fetch_weights, fill, missing_sentence, read_tensors
 
 _BATCH = 32
 _LIBRARIES = ("torchvision:", "timm:")
@@ -110,12 +110,7 @@ def picture_probe(
         UserError: the file is no probe, or its encoder cannot be had.
     """
     probe = load_probe(path)
-    encoder = encoder_of(probe, lambda: clip, weights_dir, device, others)
-
-    def encode(images: Sequence[Image.Image]) -> Features:
-        return encoder.encode_images(images).numpy().astype(np.float32, copy=False)
-
-    return PictureProbe(probe, encode)
+    return PictureProbe(probe, ClipFeatures(encoder_of(probe, lambda: clip, weights_dir, device, others)))
 
 
 def encoder_of(
@@ -169,7 +164,9 @@ def _torchvision(name: str, weights_dir: Path | None, device: str) -> Backbone:
     # The weights of these two came from TensorFlow, which scales pixels otherwise: torchvision's own switch.
     scaled = model_name in ("inception_v3", "googlenet")
     model = builder(**({"transform_input": True, "init_weights": False} if scaled else {}))
-    _fill(model, _torchvision_weights(weights, weights_dir))
+    file = WeightFile(weights.url.rpartition("/")[2], f"torchvision's {name}", weights.url)
+    path = fetch_weights((file,), weights_dir)[file.name]
+    fill(model, read_tensors(path), path)
     width = _behead(model, f"torchvision:{name}")
     freeze(model, device, torch.float32)
     transform = weights.transforms()
@@ -180,58 +177,6 @@ def _torchvision(name: str, weights_dir: Path | None, device: str) -> Backbone:
 
     fingerprint = module_fingerprint(model, {"transform": repr(transform)})
     return Backbone(f"torchvision:{model_name}@{weights.name}", fingerprint, width, embed)
-
-
-def _torchvision_weights(weights: Any, weights_dir: Path | None) -> tuple[Path, Mapping[str, Tensor]]:
-    """(file, tensors): from `weights_dir`, else from torch's own cache, else from the network."""
-    file_name = weights.url.rpartition("/")[2]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    path = (weights_dir or cache) / file_name
-    if not path.is_file() and weights_dir is None and os.environ.get("HF_HUB_OFFLINE", "") not in ("1", "ON"):
-        try:
-            torch.hub.load_state_dict_from_url(
-                weights.url, progress=False, check_hash=True, weights_only=True
-            )
-        except Exception as error:  # no network, no room, a proxy's page instead of the file
-            raise _missing(file_name, path.parent, weights.url) from error
-    if not path.is_file():
-        raise _missing(file_name, path.parent, weights.url)
-    return path, _tensors(path)
-
-
-def _missing(file_name: str, folder: Path, source: str) -> UserError:
-    return UserError(
-        f"the weights {file_name} are not in {folder}: put them there (from {source}), or name the "
-        "folder that has them with --weights-dir."
-    )
-
-
-def _tensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file, of which nothing else is read. Raises: UserError."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on damaged bytes the readers raise anything
-        raise _damaged(path, error) from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path} holds something else than the tensors of a model: fetch it again.")
-    return found
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return UserError(f"{path} does not hold the weights that its name promises ({reason}): fetch it again.")
-
-
-def _fill(model: nn.Module, found: tuple[Path, Mapping[str, Tensor]]) -> None:
-    path, tensors = found
-    try:
-        model.load_state_dict(dict(tensors))
-    except (RuntimeError, TypeError) as error:
-        raise _damaged(path, error) from error
 
 
 def _behead(model: nn.Module, name: str) -> int:
@@ -264,13 +209,13 @@ def _timm(name: str, weights_dir: Path | None, device: str) -> Backbone:
         file = weights_dir / f"{full}.safetensors"
         if not file.is_file():
             source = f"model.safetensors of huggingface.co/{known.hf_hub_id}" if known else "timm"
-            raise _missing(file.name, weights_dir, source)
+            raise UserError(missing_sentence((WeightFile(file.name, f"timm's {full}", source),), weights_dir))
         overlay = {"file": str(file)}
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     except Exception as error:  # no network, no such weights, damaged bytes
         if overlay is not None:
-            raise _damaged(Path(overlay["file"]), error) from error
+            raise damaged(Path(overlay["file"]), error) from error
         raise UserError(
             f"timm:{full}: the weights are not in Hugging Face's cache, nor could they be had: see to the "
             f"network, or put them as {full}.safetensors into a folder and name it with --weights-dir."

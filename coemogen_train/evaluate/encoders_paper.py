@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ..base.model import freeze
 from ..base.vision import ClipEncoder, load_vision
 from ..files import canonical_json, sha256_file
-from .backbones import PictureEncoder, encoder_of
-from .encoders import ClipFeatures, PerceptualDistance, square
+from .backbones import PictureEncoder, picture_probe
+from .encoders import PerceptualDistance, square
 from .instruments import EncodePictures, Features, Instruments, PictureProbe, TopProbability
-from .probe_file import load_probe, probe_fingerprint
+from .probe_file import probe_fingerprint
 from .weights import (
     ALEXNET,
     IMAGENET,
@@ -32,7 +32,7 @@ from .weights import (
     read_tensors,
 )
 
-_VERSION = 1  # raised whenever a figure would come out otherwise
+_VERSION = 2  # raised whenever a figure would come out otherwise
 _FID_SIDE, _RESNET_SIDE, _RESNET_SHORT = 299, 224, 256
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -42,6 +42,7 @@ def paper_instruments(
     vision: str | None = None,
     weights_dir: Path | None = None,
     device: str = "cpu",
+    others: Mapping[str, Callable[[], PictureEncoder]] | None = None,
 ) -> Instruments:
     """The instruments with their published weights.
 
@@ -49,13 +50,14 @@ def paper_instruments(
         probes: files of emotion probes, by name: "clip", "second".
         vision: the CLIP, as `load_vision` takes it; None: ViT-L/14.
         weights_dir: a folder with all files of `weights.WEIGHTS`; None: the libraries' own caches.
+        others: makers of further encoders of probes, as in `backbones.encoder_of`.
 
     Raises:
         UserError: weights are missing or damaged, or a probe is of another encoder.
     """
     files = fetch_networks(weights_dir)
     clip = load_vision(clip_spec(vision, weights_dir), device)
-    judges = {name: open_probe(path, clip, weights_dir, device) for name, path in probes.items()}
+    judges = {name: picture_probe(path, clip, weights_dir, device, others) for name, path in probes.items()}
     return Instruments(
         inception=inception(files[INCEPTION.name], device),
         perceptual=lpips_alex(files[ALEXNET.name], device),
@@ -67,18 +69,6 @@ def paper_instruments(
         probes=judges,
         fingerprint=_fingerprint(files, clip, judges),
     )
-
-
-def open_probe(
-    path: Path,
-    clip: ClipEncoder,
-    weights_dir: Path | None = None,
-    device: str = "cpu",
-    others: Mapping[str, Callable[[], PictureEncoder]] | None = None,
-) -> PictureProbe:
-    """A probe from its file with the encoder that it asks for; see `backbones.encoder_of`."""
-    probe = load_probe(path)
-    return PictureProbe(probe, ClipFeatures(encoder_of(probe, lambda: clip, weights_dir, device, others)))
 
 
 def inception(path: Path, device: str = "cpu") -> EncodePictures:

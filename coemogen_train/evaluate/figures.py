@@ -3,7 +3,9 @@
 Every interval is over the generated pictures, drawn anew within each emotion; the real pictures, the probes
 and the adapter stay as they are (another training seed is another adapter: `interval_over_seeds`).
 
-* Means over pictures (Emo-A, polarity, Sem-C, story, precision, density): percentiles of 2,000 resamples.
+* Means over pictures (Emo-A, polarity, Sem-C, story, precision, density): percentiles of 2,000 resamples. Of
+  shares, which are all but Sem-C and density, the wider of that and Wilson's interval on each side: where all
+  pictures agree, all resamples do.
 * Sem-D (fixed): the mean over all pairs of an emotion, in closed form; percentiles of resamples of pictures.
 * LPIPS, and Sem-D as published: means over drawn pairs; the error takes into account that pairs share
   pictures (`distances.dyadic_error`).
@@ -12,6 +14,10 @@ and the adapter stay as they are (another training seed is another adapter: `int
   standard deviation of a few dozen resamples. These figures also depend on the number of pictures (FID falls
   with it, coverage grows): compare equal counts only. KID does not, and gets its interval alike. Of more than
   10,000 real pictures, FID sees all, and the others 10,000.
+
+Drawing an emotion's n pictures anew shows (n - 1) / n of the variance that new pictures would have; all that
+rests on resamples is widened for it. No interval leaves what its figure can be. Where pictures show no spread
+at all (one pair), low and high are no numbers.
 """
 
 from __future__ import annotations
@@ -23,9 +29,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from ..errors import DataError
-from .distances import Neighbourhoods, dyadic_error, kernel_distance, neighbourhoods, spread_of_all_pairs
+from .distances import Neighbourhoods, kernel_distance, neighbourhoods
+from .figures_pairs import over_all_pairs, pair_figures
 from .instruments import Features
-from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_mean, stratified_resamples
+from .intervals import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    at_least_wilson,
+    bootstrap_mean,
+    bounded,
+    spread_out,
+    stratified_resamples,
+    unshrink,
+)
 from .metrics import coverage, frechet_to, tells_its_story
 from .observations import Observations
 
@@ -34,6 +51,8 @@ IndexArray = NDArray[np.intp]
 
 _FEW, _FEWEST, _WIDE = 48, 20, 512
 _MOST = 10_000
+_SHARES = ("emo_a", "polarity_a", "precision", "story")
+_BOUNDS = {"density": (0.0, np.inf), "sem_c": (0.0, 1.0)}
 _PROBE_NAMES = {"clip": "", "second": "_second"}
 
 
@@ -68,7 +87,7 @@ def figures(
         means |= {"precision": among.precise, "density": among.density}
         found |= _distances(observed, real, among, seed)
     found |= _means(means, observed.emotions, seed, resamples)
-    found |= _pair_figures(observed, seed, resamples)
+    found |= pair_figures(observed, seed, resamples)
     if observed.stories is not None:
         found["narratives"] = _narratives(observed, seed)
     return found
@@ -77,7 +96,10 @@ def figures(
 def figures_by_emotion(
     observed: Observations, real: Observations | None, seed: int = 0
 ) -> dict[str, dict[str, Interval]]:
-    """For each emotion its own accuracy, Sem-C, Sem-D, precision, recall, density and coverage."""
+    """For each emotion its own accuracy, Sem-C, Sem-D, precision, recall, density and coverage.
+
+    Sem-D is over all pairs of the emotion, under either protocol.
+    """
     found = {}
     for name in observed.names:
         rows = observed.rows(name)
@@ -90,6 +112,8 @@ def figures_by_emotion(
                 among = neighbourhoods(observed.inception[rows], theirs)
                 means |= {"precision": among.precise, "density": among.density}
                 of_emotion |= _shares(among, groups, seed)
+        if len(rows) > 1 and observed.clip.shape[1]:
+            of_emotion["sem_d"] = over_all_pairs(observed, (name,), seed, RESAMPLES)
         found[name] = _means(means, groups, seed, RESAMPLES) | of_emotion
     return found
 
@@ -104,7 +128,9 @@ def text_alignment(
         groups: [n], the strata of the bootstrap; None: one.
     """
     cosines = text_cosines(images, texts)
-    return bootstrap_mean(cosines, groups or ("",) * len(cosines), seed=seed)
+    strata = groups or ("",) * len(cosines)
+    drawn = bootstrap_mean(spread_out(cosines, strata), strata, seed=seed)
+    return bounded(float(cosines.mean()), drawn.low, drawn.high, -1.0, 1.0)
 
 
 def text_cosines(images: ArrayLike, texts: ArrayLike) -> FloatArray:
@@ -144,65 +170,20 @@ def _ending(probe: str) -> str:
 def _means(
     values: Mapping[str, FloatArray], groups: Sequence[str], seed: int, resamples: int
 ) -> dict[str, Interval]:
-    """`bootstrap_mean` of several figures on the same draws."""
+    """`bootstrap_mean` of several figures on the same draws; of shares `share_interval`."""
     if not values:
         return {}
-    table = np.stack(list(values.values()))
+    table = spread_out(np.stack(list(values.values())), groups)
     draws = np.stack([table[:, rows].mean(axis=1) for rows in stratified_resamples(groups, resamples, seed)])
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return {
-        name: Interval(float(values[name].mean()), float(low[i]), float(high[i]))
-        for i, name in enumerate(values)
-    }
-
-
-def _pair_figures(observed: Observations, seed: int, resamples: int) -> dict[str, Interval]:
-    if not len(observed.pairs):
-        return {}
-    found = {"lpips": _over_pairs(observed, observed.lpips)}
-    if observed.protocol == "published":
-        found["sem_d"] = _over_pairs(observed, observed.sem_d)
-    else:
-        found["sem_d"] = _over_all_pairs(observed, seed, resamples)
+    found = {}
+    for i, (name, array) in enumerate(values.items()):
+        interval = Interval(float(array.mean()), float(low[i]), float(high[i]))
+        if name.startswith(_SHARES):
+            found[name] = at_least_wilson(interval, float(array.sum()), len(array))
+        else:
+            found[name] = bounded(interval.value, interval.low, interval.high, *_BOUNDS[name])
     return found
-
-
-def _over_pairs(observed: Observations, values: FloatArray) -> Interval:
-    """The mean over emotions of the mean over their pairs."""
-    turns = np.array(observed.turns)
-    names = tuple(dict.fromkeys(observed.turns))
-    rows = [np.flatnonzero(turns == name) for name in names]
-    means = np.array([values[own].mean() for own in rows])
-    if min(len(own) for own in rows) > 2:
-        errors = [
-            dyadic_error(values[own], observed.pairs[own], _members(observed.pairs[own])) for own in rows
-        ]
-        error = float(np.sqrt(np.square(errors).sum())) / len(names)
-    else:  # so few pairs show no spread of their own: that between the emotions is more
-        error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
-    half = float(student.ppf((1 + LEVEL) / 2, max(len(values) - len(names), 1))) * error
-    value = float(means.mean())
-    return Interval(value, value - half, value + half)
-
-
-def _members(pairs: NDArray[np.int64]) -> int:
-    return len(np.unique(pairs))
-
-
-def _over_all_pairs(observed: Observations, seed: int, resamples: int) -> Interval:
-    """Sem-D: the mean over emotions of the mean over all their pairs."""
-    names = [name for name in observed.names if len(observed.rows(name)) > 1]
-    generator = np.random.default_rng(seed)
-    values, draws = [], []
-    for name in names:
-        features = observed.clip[observed.rows(name)]
-        count = len(features)
-        values.append(float(spread_of_all_pairs(features)[0]))
-        counts = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
-        drawn = spread_of_all_pairs(features, counts)
-        draws.append(np.where(np.isnan(drawn), values[-1], drawn))
-    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(np.mean(values)), float(low), float(high))
 
 
 def _distances(
@@ -215,8 +196,8 @@ def _distances(
     kernel = kernel_distance(x, _some(y), np.concatenate([np.ones((1, len(x))), counts]))
     to_real = frechet_to(y)
     found = {
-        "fid": _spread(to_real(x), [to_real(x[rows]) for rows in draws], 0.0),
-        "kid": _spread(float(kernel[0]), kernel[1:]),
+        "fid": _spread(to_real(x), [to_real(x[rows]) for rows in draws], observed.emotions, 0.0),
+        "kid": _spread(float(kernel[0]), kernel[1:], observed.emotions),
     }
     found |= _shares(among, observed.emotions, seed)
     within = [n for n in observed.names if min(len(observed.rows(n)), len(real.rows(n))) > 1]
@@ -249,15 +230,15 @@ def _shares(among: Neighbourhoods, groups: Sequence[str], seed: int) -> dict[str
             drawn = np.zeros(len(reached), dtype=bool)
             drawn[rows] = True
             draws.append(among.share(reached, drawn))
-        found[name] = _spread(among.share(reached), draws, 0.0, 1.0)
+        found[name] = _spread(among.share(reached), draws, groups, 0.0, 1.0)
     return found
 
 
 def _mean_of(intervals: Sequence[Interval]) -> Interval:
-    """The mean of independent figures."""
+    """The mean of independent shares."""
     value = float(np.mean([interval.value for interval in intervals]))
     half = float(np.sqrt(np.sum([(i.high - i.low) ** 2 for i in intervals]))) / 2 / len(intervals)
-    return Interval(value, value - half, value + half)
+    return bounded(value, value - half, value + half, 0.0, 1.0)
 
 
 def _narratives(observed: Observations, seed: int) -> Interval:
@@ -269,14 +250,25 @@ def _narratives(observed: Observations, seed: int) -> Interval:
         return coverage(told, [observed.emotions[row] for row in rows], observed.narratives).mean
 
     draws = [reached(rows) for rows in stratified_resamples(observed.emotions, _FEW, seed)]
-    return _spread(reached(np.arange(len(stories))), draws, 0.0)
+    most = float(np.mean([len(set(told)) for told in observed.narratives.values()]))
+    return _spread(reached(np.arange(len(stories))), draws, observed.emotions, 0.0, most)
 
 
 def _spread(
-    value: float, draws: ArrayLike, least: float = float("-inf"), most: float = float("inf")
+    value: float,
+    draws: ArrayLike,
+    groups: Sequence[str],
+    least: float = -np.inf,
+    most: float = np.inf,
 ) -> Interval:
-    """The figure, and t times the standard deviation of its resamples on both sides, as far as it can be."""
+    """The figure, and t times the standard deviation of its resamples on both sides, as far as it can be.
+
+    groups: [n], of the pictures that were resampled, for the widening.
+    """
     array = np.asarray(draws, dtype=np.float64)
     array = array[np.isfinite(array)]  # a resample of one picture alone has no distance within
-    half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1)) if len(array) > 1 else 0.0
-    return Interval(value, max(value - half, least), min(value + half, most))
+    if len(array) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    each = round(len(groups) / len(set(groups)))
+    half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1)) * unshrink(each)
+    return bounded(value, value - half, value + half, least, most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from .figures import figures, figures_by_emotion, text_alignment
 from .instruments import Instruments
 from .intervals import Interval
 from .observations import Observations
-from .observe import Progress, observe
+from .observe import Progress, observe_once
 from .pictures import LabelledPictures
 from .protocol import ProtocolName
 
@@ -46,9 +47,11 @@ _UNBIASED_FID = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was found. metrics: of the pictures; real: of the real pictures, held out, where there are enough;
-    by_emotion: of each emotion's pictures. split: which real pictures. counts, real_counts: readable pictures
-    per emotion. probes: by name, what a reader must know of them. notes: sentences.
+    """What was found. metrics: of the pictures; real: of real pictures, where there are enough that are no
+    training pictures, and no more of an emotion than pictures (real_measured: how many); by_emotion: of each
+    emotion's pictures. split: which real pictures. counts, real_counts: readable pictures per
+    emotion, real_counts of all that the pictures are compared with. probes: by name, what a reader must know
+    of them. notes: sentences.
     """
 
     protocol: str
@@ -59,6 +62,7 @@ class Evaluation:
     real: Mapping[str, Interval]
     counts: Mapping[str, int]
     real_counts: Mapping[str, int]
+    real_measured: Mapping[str, int]
     probes: Mapping[str, Mapping[str, Any]]
     unreadable: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -71,6 +75,7 @@ class Evaluation:
             "seeds": [self.seed],
             "counts": dict(self.counts),
             "real_counts": dict(self.real_counts),
+            "real_measured": dict(self.real_measured),
             "metrics": _plain(self.metrics),
             "real": _plain(self.real),
             "by_emotion": {name: _plain(metrics) for name, metrics in self.by_emotion.items()},
@@ -85,7 +90,8 @@ class Evaluation:
 
         heading = f"{sum(self.counts.values())} pictures against {sum(self.real_counts.values())} real ones"
         table = Table(title=f"{heading} ({self.split}), protocol {self.protocol}", title_justify="left")
-        for name in ("metric", "pictures", "95% interval", "real ones", "95% interval"):
+        measured = f"{sum(self.real_measured.values())} real ones" if self.real else "real ones"
+        for name in ("metric", "pictures", "95% interval", measured, "95% interval"):
             table.add_column(name, justify="left" if name == "metric" else "right")
         for name, (title, digits, falling) in _SHOWN.items():
             if name in self.metrics:
@@ -102,17 +108,20 @@ def evaluate_pictures(
     instruments: Instruments,
     *,
     split: str,
-    held_out: bool,
+    held_out: bool | None,
     protocol: ProtocolName = "fixed",
     seed: int = 0,
     prompts: Sequence[str] | None = None,
     progress: Progress | None = None,
+    keep: Path | None = None,
 ) -> Evaluation:
     """Measure pictures against real ones of the same emotions.
 
     Arguments:
-        split: what to call the real pictures. held_out: whether they are pictures of their own and get a row.
+        split: what to call the real pictures. held_out: whether they were kept from training, so that they
+            are measured too; None: that is not known.
         prompts: [n], the text that each picture was drawn from; None: no text alignment.
+        keep: a folder for what the instruments saw, so that an interrupted evaluation goes on; None: none.
 
     Raises:
         DataError: an emotion of the pictures that real ones or a probe lack, or with too few pictures.
@@ -120,9 +129,18 @@ def evaluate_pictures(
     named = _named(progress)
     notes = check_emotions(pictures, real)
     real = real.of_emotions(pictures.names)
-    observed = observe(pictures, instruments, protocol, seed, named("pictures"))
-    enough = held_out and min(real.counts.values()) > 1
-    seen_real = observe(real, instruments, protocol, seed, named("real pictures"), whole=enough)
+    observed = observe_once(pictures, instruments, keep, protocol, seed, named("pictures"))
+    alike = _as_many(real, pictures.counts, seed)
+    enough = held_out is not False and min(real.counts.values()) > 1
+    measured = None
+    if enough:
+        measured = observe_once(alike, instruments, keep, protocol, seed, named("real pictures"))
+    if measured is not None and len(alike) == len(real):
+        seen_real = measured
+    else:
+        seen_real = observe_once(
+            real, instruments, keep, protocol, seed, named("all real pictures"), whole=False
+        )
     metrics = figures(observed, seen_real, protocol, seed)
     if prompts is not None:
         metrics["text_alignment"] = _alignment(pictures, observed, prompts, instruments, seed)
@@ -132,13 +150,34 @@ def evaluate_pictures(
         seed=seed,
         metrics=metrics,
         by_emotion=figures_by_emotion(observed, seen_real, seed),
-        real=figures(seen_real, None, protocol, seed) if enough else {},
+        real={} if measured is None else figures(measured, None, protocol, seed),
         counts=observed.counts,
         real_counts=seen_real.counts,
+        real_measured={} if measured is None else measured.counts,
         probes={name: _probe_facts(instruments, name) for name in instruments.probes},
         unreadable=(*observed.unreadable, *seen_real.unreadable),
-        notes=(*notes, *_notes(observed, seen_real, instruments)),
+        notes=(*notes, *_held_out_notes(held_out), *_notes(observed, seen_real, instruments)),
     )
+
+
+def _as_many(real: LabelledPictures, counts: Mapping[str, int], seed: int) -> LabelledPictures:
+    """Of each emotion no more real pictures than there are others, drawn by chance: figures about variety
+    depend on their number."""
+    generator = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for name in real.names:
+        rows = np.flatnonzero(np.array(real.emotions) == name)
+        chosen += sorted(generator.permutation(rows)[: counts[name]].tolist())
+    return real.chosen(chosen)
+
+
+def _held_out_notes(held_out: bool | None) -> list[str]:
+    if held_out is None:
+        return [
+            "The real pictures are not known to be held out: where they are training pictures, their own "
+            "figures and the distances to them flatter."
+        ]
+    return []
 
 
 def check_emotions(pictures: LabelledPictures, real: LabelledPictures) -> list[str]:
@@ -241,4 +280,6 @@ def _plain(metrics: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
 def _cells(interval: Interval | None, digits: int) -> tuple[str, str]:
     if interval is None:
         return "", ""
+    if not np.isfinite([interval.low, interval.high]).all():
+        return f"{interval.value:.{digits}f}", "not known"
     return f"{interval.value:.{digits}f}", f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"

@@ -10,10 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from .probes import EmotionProbe, FloatArray
-
-# What a checkpoint calls the dictionary of its tensors, and what wrappers put before their names.
-_NESTS = ("state_dict", "model_state_dict", "model")
-_WRAPPERS = ("module.", "_orig_mod.")
+from .weights import read_checkpoint
 
 
 def load_linear_head(path: Path, classes: Sequence[str], backbone: str = "CLIP ViT-L/14") -> EmotionProbe:
@@ -52,16 +49,9 @@ def load_linear_head(path: Path, classes: Sequence[str], backbone: str = "CLIP V
 
 
 def _tensors(path: Path) -> Mapping[str, Any]:
-    """The named tensors of a file, without what wrappers put around and before them."""
+    """The named values of a file, without what wrappers put around and before them."""
     try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            import torch
-
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_checkpoint(path)
     except OSError as error:
         raise DataError(f"the emotion head {path} cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # on damaged bytes the readers raise anything, from struct.error to TypeError
@@ -70,17 +60,9 @@ def _tensors(path: Path) -> Mapping[str, Any]:
             f"{path} holds no tensors that can be read safely ({reason}): save its state_dict() alone, best "
             "as .safetensors."
         ) from error
-    if isinstance(found, Mapping):
-        found = next((found[nest] for nest in _NESTS if isinstance(found.get(nest), Mapping)), found)
-    if not isinstance(found, Mapping):
+    if found is None:
         raise DataError(f"{path} is no linear head: it holds no fc.weight.")
-    return {_unwrapped(str(name)): tensor for name, tensor in found.items()}
-
-
-def _unwrapped(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
+    return found
 
 
 def _float64(tensors: Mapping[str, Any], name: str, path: Path) -> FloatArray:

@@ -35,7 +35,8 @@ _FACTS = (
 class Observations:
     """What the instruments saw of n readable pictures and p pairs of them.
 
-    protocol: "fixed" or "published". emotions: [n]. polarities: of each emotion its group, or empty.
+    protocol: "fixed" or "published". emotions: [n]. polarities: of each emotion, and of each other that a
+    probe knows, its group; or empty.
     inception: [n, D]. clip: [n, V], unnormalised. pairs: [p, 2] rows of pictures; turns: [p], the emotion for
     which each pair was drawn; lpips, sem_d: [p], the pairs' perceptual distance and the mean squared
     difference of their CLIP features. tops: by classifier [n], its largest probability. classes,

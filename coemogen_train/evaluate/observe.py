@@ -7,25 +7,30 @@ encoder sees each picture once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..data.images import ImageProblem, quiet_pillow
+from ..emotions.spelling import plain
 from ..errors import DataError
+from ..files import canonical_json, sha256_file
 from .encoders import ClipFeatures
 from .instruments import EncodePictures, Instruments, PictureProbe
 from .observations import Observations
-from .pictures import LabelledPictures, folded
+from .pictures import LabelledPictures
 from .protocol import ProtocolName, pairs_of, published_instruments
 
 Progress = Callable[[str, int, "int | None"], None]
 """report(stage, done, total)."""
 
 BATCH = 16
+_VERSION = 1  # of what is kept: raised whenever the same pictures and instruments would give other numbers
 
 
 def observe(
@@ -67,7 +72,7 @@ def observe(
     return Observations(
         protocol=protocol,
         emotions=readable.emotions,
-        polarities=dict(pictures.polarities),
+        polarities=_groups(pictures.polarities, classes),
         inception=seen.stacked("inception"),
         clip=seen.stacked("clip"),
         pairs=pairs,
@@ -82,6 +87,43 @@ def observe(
         unreadable=tuple(seen.unreadable),
         not_jpg=sum(path.suffix.lower() != ".jpg" for path in pictures.paths),
     )
+
+
+def observe_once(
+    pictures: LabelledPictures,
+    instruments: Instruments,
+    folder: Path | None,
+    protocol: ProtocolName = "fixed",
+    seed: int = 0,
+    progress: Progress | None = None,
+    whole: bool = True,
+) -> Observations:
+    """`observe`, or what it gave before of the same files, in a file of `folder`; None: nothing is kept."""
+    if folder is None:
+        return observe(pictures, instruments, protocol, seed, progress, whole=whole)
+    facts = {
+        "version": _VERSION,
+        "instruments": instruments.fingerprint,
+        "asked": [protocol, seed, whole],
+        "emotions": list(pictures.emotions),
+        "polarities": dict(pictures.polarities),
+        "files": [[str(path), _content(path)] for path in pictures.paths],
+    }
+    key = hashlib.sha256(canonical_json(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    file = folder / f"seen-{key}.npz"
+    try:
+        return Observations.load(file)
+    except DataError:  # not there yet, or damaged
+        found = observe(pictures, instruments, protocol, seed, progress, whole=whole)
+        found.save(file)
+        return found
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError:  # it will be among the unreadable ones
+        return ""
 
 
 @dataclass
@@ -193,8 +235,15 @@ def _classes(name: str, probe: PictureProbe, emotions: Sequence[str]) -> tuple[s
             f"the {name} probe knows no {', '.join(missing)}, only {', '.join(probe.probe.classes)}: give a "
             "probe that was trained on these emotions, or other pictures."
         )
-    ours = {folded(emotion): emotion for emotion in emotions}
-    return tuple(ours.get(folded(known), known) for known in probe.probe.classes)
+    ours = {plain(emotion): emotion for emotion in emotions}
+    return tuple(ours.get(plain(known), known) for known in probe.probe.classes)
+
+
+def _groups(polarities: Mapping[str, str], classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The group of every emotion that is meant or that a probe may see, as the probes spell it."""
+    known = {plain(name): group for name, group in polarities.items()}
+    seen = [name for of_probe in classes.values() for name in of_probe]
+    return {**polarities, **{name: known[plain(name)] for name in seen if plain(name) in known}}
 
 
 def _narratives(instruments: Instruments, emotions: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..data.formats import is_picture_name
 from ..data.images import load_rgb
 from ..data.rows import Sample
 from ..emotions import MIKELS, Taxonomy
+from ..emotions.spelling import plain
 from ..errors import DataError
 from ..files import PART_PREFIX
 
@@ -21,8 +23,9 @@ from ..files import PART_PREFIX
 class LabelledPictures:
     """n picture files of any format, in the order in which they are measured.
 
-    emotions: [n], intended or labelled. paths: [n]. polarities: of each emotion the group it belongs to;
-    empty where nobody knows.
+    emotions: [n], intended or labelled. paths: [n]. polarities: of each emotion of the taxonomy the group
+    that it belongs to, whether there are pictures of it or not: a probe may see any of them. Empty where
+    nobody knows.
     """
 
     emotions: tuple[str, ...]
@@ -34,21 +37,22 @@ class LabelledPictures:
 
     @classmethod
     def from_folder(cls, folder: Path, taxonomy: Taxonomy | Sequence[str] | None = None) -> LabelledPictures:
-        """The pictures below `folder`, one subfolder per emotion; sorted by emotion and name.
+        """The pictures below `folder`, one subfolder per emotion; sorted by emotion and name, 2
+        before 10.
 
         Every format counts, however the file is called; what cannot be decoded shows when it is loaded.
 
         Arguments:
             taxonomy: the emotions that a subfolder may be called after, forgiving case, spaces, underscores
                 and hyphens; their names, their order and their polarities count. None: any name is an
-                emotion, in the order of the names, with Mikels' polarities where they are his.
+                emotion, in the order of the names. Where they are all Mikels', in his, with his polarities.
 
         Raises:
             DataError: no such folder, no pictures in it or in one of its subfolders, or a subfolder that
                 names no emotion.
         """
         found = _folders(folder)
-        names = _names(taxonomy) if taxonomy is not None else tuple(found)
+        names = _names(taxonomy) if taxonomy is not None else _in_order(found)
         meant = {name: _meant(folder / name, names) for name in found}
         files = {
             emotion: [p for name in found if meant[name] == emotion for p in found[name]] for emotion in names
@@ -111,7 +115,7 @@ def _folders(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: give one with a subfolder of pictures for each emotion.")
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {path.name: sorted(_pictures_below(path)) for path in below}
+    found = {path.name: sorted(_pictures_below(path), key=_natural) for path in below}
     if not any(found.values()):
         raise DataError(f"{folder} has no pictures: it needs a subfolder of pictures for each emotion.")
     for name, files in found.items():
@@ -132,10 +136,25 @@ def _names(taxonomy: Taxonomy | Sequence[str]) -> tuple[str, ...]:
     return taxonomy.names if isinstance(taxonomy, Taxonomy) else tuple(taxonomy)
 
 
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Mikels' order where all names are his, else their own."""
+    order = {plain(name): place for place, name in enumerate(MIKELS.names)}
+    given = tuple(names)
+    if all(plain(name) in order for name in given):
+        return tuple(sorted(given, key=lambda name: order[plain(name)]))
+    return given
+
+
+def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
+    """Sorts 2 before 10, as people number files."""
+    parts = re.findall(r"([^0-9]*)([0-9]*)", str(path))
+    return [(text, int(digits or -1)) for text, digits in parts], str(path)
+
+
 def _meant(folder: Path, names: Sequence[str]) -> str:
     """The emotion that a subfolder is called after."""
     for name in names:
-        if folded(name) == folded(folder.name):
+        if plain(name) == plain(folder.name):
             return name
     raise DataError(
         f"{folder} is called after none of the emotions {', '.join(names)}: rename the folder or move it "
@@ -144,13 +163,10 @@ def _meant(folder: Path, names: Sequence[str]) -> str:
 
 
 def _polarities(taxonomy: Taxonomy | Sequence[str] | None, names: Sequence[str]) -> dict[str, str]:
+    """Of every emotion of the taxonomy its group, those that there are spelt as in `names`."""
     known = taxonomy if isinstance(taxonomy, Taxonomy) else MIKELS
-    groups = {folded(emotion.name): emotion.polarity for emotion in known.emotions}
-    if not all(folded(name) in groups for name in names):
+    groups = {plain(emotion.name): emotion.polarity for emotion in known.emotions}
+    if not all(plain(name) in groups for name in names):
         return {}
-    return {name: groups[folded(name)] for name in names}
-
-
-def folded(name: str) -> str:
-    """A name without what spellings of one emotion differ in."""
-    return "".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    here = {plain(name): name for name in names}
+    return {here.get(plain(emotion.name), emotion.name): emotion.polarity for emotion in known.emotions}

@@ -43,10 +43,13 @@ def draw_pictures(
     settings: SamplingSettings,
     prompts: Sequence[str] = ("{emotion}",),
     progress: Progress | None = None,
-) -> None:
+) -> dict[str, list[Path]]:
     """Draw `count` pictures of each emotion into `folder`/<emotion>/<number>.png; what is there is kept.
 
     Picture i of an emotion has prompt i modulo their number (`prompt_of`).
+
+    Returns:
+        By emotion the files of these `count` pictures; the folder may hold more, of a larger request.
 
     Raises:
         DataError: the folder holds pictures of another adapter or other settings.
@@ -58,7 +61,7 @@ def draw_pictures(
     for run in _runs(len(names), count, seed, prompts):
         for start in range(0, len(run.numbers), _TOGETHER):
             numbers = run.numbers[start : start + _TOGETHER]
-            files = [folder / names[run.emotion] / f"{number:05d}.png" for number in numbers]
+            files = [_file(folder, names[run.emotion], number) for number in numbers]
             if not all(file.exists() for file in files):
                 rows = torch.eye(len(names))[[run.emotion] * len(files)]
                 drawn = generate_from_adapter(base, adapter, rows, run.seed + start, settings, run.prompt)
@@ -68,6 +71,11 @@ def draw_pictures(
             done += len(files)
             if progress is not None:
                 progress("drawing", done, total)
+    return {name: [_file(folder, name, number) for number in range(count)] for name in names}
+
+
+def _file(folder: Path, emotion: str, number: int) -> Path:
+    return folder / emotion / f"{number:05d}.png"
 
 
 def prompt_of(number: int, prompts: Sequence[str]) -> str:

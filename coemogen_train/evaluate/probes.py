@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..emotions.spelling import plain
 from ..errors import DataError
 from .metrics import confusion_matrix, emotion_accuracy
 
@@ -90,18 +91,18 @@ class EmotionProbe:
         Raises:
             DataError: the probe was not taught one of them.
         """
-        known = {_folded(name): column for column, name in enumerate(self.classes)}
-        missing = [name for name in dict.fromkeys(names) if _folded(name) not in known]
+        known = {plain(name): column for column, name in enumerate(self.classes)}
+        missing = [name for name in dict.fromkeys(names) if plain(name) not in known]
         if missing:
             raise DataError(
                 f"This emotion probe knows no {', '.join(missing)}, only {', '.join(self.classes)}: "
                 "train one on pictures of these emotions."
             )
-        return [known[_folded(name)] for name in names]
+        return [known[plain(name)] for name in names]
 
     def knows(self, name: str) -> bool:
         """Whether an emotion is among `classes`, in any spelling."""
-        return _folded(name) in {_folded(known) for known in self.classes}
+        return plain(name) in {plain(known) for known in self.classes}
 
     def require_encoder(self, fingerprint: str, name: str) -> None:
         """See that features come from the encoder that the probe was trained on.
@@ -234,7 +235,3 @@ def _best_strength(features: FloatArray, numbers: IntArray, candidates: Sequence
         return total
 
     return min(sorted(candidates), key=loss)
-
-
-def _folded(name: str) -> str:
-    return "".join(name.casefold().replace("_", " ").replace("-", " ").split())

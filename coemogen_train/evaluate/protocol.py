@@ -6,7 +6,8 @@ that figures can be set beside theirs:
 * pairs: their list of pictures is never emptied between emotions, so that the pairs of a later emotion are
   drawn from all emotions so far; ten per emotion. Theirs are unseeded, ours are Python's `random.sample` from
   a seed. Fixed: as many pairs as pictures, within an emotion, every picture in equally many.
-* LPIPS: the network gets 0..1 where it expects -1..1.
+* LPIPS: the network gets 0..1 where it expects -1..1, and pictures as large as they are. Fixed: at most 512
+  pixels. Under both, thumbnails, in which the network finds nothing, are brought up to 64.
 * Sem-D: CLIP gets pixels that were rescaled twice, almost black, and the pairs are those of LPIPS.
 * FID: every picture is squashed to 299 x 299, against all real pictures, training pictures included (which
   ones is the caller's choice); fixed: the shorter side to 299, and the middle.
@@ -104,7 +105,7 @@ def published_instruments(instruments: Instruments) -> Instruments:
     return replace(
         instruments,
         inception=_squashed(instruments.inception),
-        perceptual=replace(instruments.perceptual, unit_range=True),
+        perceptual=replace(instruments.perceptual, unit_range=True, most=None),
         clip=twice_rescaled(instruments.clip),
         fingerprint=f"{instruments.fingerprint} published",
     )

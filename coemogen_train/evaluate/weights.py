@@ -70,6 +70,9 @@ WEIGHTS: tuple[WeightFile, ...] = (INCEPTION, ALEXNET, IMAGENET, PLACES, CLIP)
 """All that `evaluate` and `compare` need beside the base model and the probes."""
 
 _NETWORKS = (INCEPTION, ALEXNET, IMAGENET, PLACES)
+# What a checkpoint calls the dictionary of its tensors, and what wrappers put before their names.
+_NESTS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def hub_folder() -> Path:
@@ -93,7 +96,12 @@ def missing_weights(
 
 
 def fetch_networks(weights_dir: Path | None = None) -> dict[str, Path]:
-    """The files of all networks but CLIP, by name; without `weights_dir` the missing ones are downloaded.
+    """The files of all networks of the metrics but CLIP, by name; as `fetch_weights`."""
+    return fetch_weights(_NETWORKS, weights_dir)
+
+
+def fetch_weights(files: Sequence[WeightFile], weights_dir: Path | None = None) -> dict[str, Path]:
+    """Where files are, by name; without `weights_dir` the missing ones are downloaded.
 
     Raises:
         UserError: one is missing; the sentence names all that are, and where to put them.
@@ -101,12 +109,12 @@ def fetch_networks(weights_dir: Path | None = None) -> dict[str, Path]:
     if weights_dir is not None and not weights_dir.is_dir():
         raise UserError(f"{weights_dir}: there is no such folder of weights: correct --weights-dir.")
     if weights_dir is None and not _offline():
-        for file in missing_weights(None, _NETWORKS):
+        for file in missing_weights(None, files):
             if not _download(file):
                 break  # without a network the next one fails alike
-    if missing := missing_weights(weights_dir, _NETWORKS):
-        raise UserError(_missing_sentence(missing, weights_dir))
-    found = {file.name: find_weights(file, weights_dir) for file in _NETWORKS}
+    if missing := missing_weights(weights_dir, files):
+        raise UserError(missing_sentence(missing, weights_dir))
+    found = {file.name: find_weights(file, weights_dir) for file in files}
     return {name: path for name, path in found.items() if path is not None}
 
 
@@ -126,19 +134,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         UserError: it holds none, or is damaged.
     """
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_checkpoint(path)
     except Exception as error:  # on damaged bytes the readers raise anything
         raise damaged(path, error) from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if found is None or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path} holds something else than the tensors of a model: fetch it again.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return found
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The named values of a .safetensors file or of what `torch.save` wrote, of which nothing but tensors is
+    unpickled; without what wrappers put around and before them. None: it holds no names.
+
+    Raises: whatever the readers raise; on damaged bytes that is anything, from struct.error to TypeError.
+    """
+    if path.suffix.lower() == ".safetensors":
+        from safetensors.torch import load_file
+
+        found: Any = load_file(path)
+    else:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(found, Mapping):
+        found = next((found[nest] for nest in _NESTS if isinstance(found.get(nest), Mapping)), found)
+    return {_unwrapped(str(name)): v for name, v in found.items()} if isinstance(found, Mapping) else None
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -155,7 +179,8 @@ def damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} does not hold the weights that its name promises ({reason}): fetch it again.")
 
 
-def _missing_sentence(missing: Sequence[WeightFile], weights_dir: Path | None) -> str:
+def missing_sentence(missing: Sequence[WeightFile], weights_dir: Path | None) -> str:
+    """What is said of files that are not there, nor in `weights_dir` where that is given."""
     files = " and ".join(f"{file.name} (from {file.source})" for file in missing)
     where = hub_folder() if weights_dir is None else weights_dir
     named = "" if weights_dir is not None else ", or into a folder that you name with --weights-dir"
