@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Several workers of `-n` share the cores; set before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _ROOT = Path(__file__).resolve().parents[1]
-_REASON = pytest.StashKey[str]()
-_LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_NoPackage())
 
 
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """With `-n`, a worker gets whole files, and one of them all that needs ComfyUI: its servers are shared."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs Chromium as needing ComfyUI too, and skip what cannot run here."""
     for item in items:
@@ -49,17 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "browser" in markers:
             item.add_marker("comfyui")
         if reason := missing(markers):
-            item.stash[_REASON] = reason
             item.add_marker(pytest.mark.skip(reason=reason))
+        item.add_marker(pytest.mark.xdist_group("comfyui" if markers else str(item.path)))
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Count what is left out of the tests that were asked for."""
-    reasons = (item.stash.get(_REASON, None) for item in session.items)
-    session.config.stash[_LEFT_OUT] = Counter(reason for reason in reasons if reason)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One line at the end says what was left out, and what to set."""
-    for reason, count in config.stash.get(_LEFT_OUT, Counter()).items():
+    told = {missing({"comfyui"}), missing({"comfyui", "browser"})} - {None, ""}
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = (str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports if report.longrepr)
+    for reason, count in Counter(reason for reason in reasons if reason in told).items():
         terminalreporter.write_line(f"{count} tests left out: {reason}", yellow=True)

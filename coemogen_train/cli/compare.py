@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from .progress import Report, progress_bar
 
 if TYPE_CHECKING:
     from ..evaluate.comparison.engine import Engine
+    from ..evaluate.comparison.variants import Experiment
 
 
 def compare(
@@ -44,7 +46,9 @@ def compare(
         bool,
         typer.Option("--dry-run", help="Of --paper: what it takes here, and what is missing."),
     ] = False,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Of --toy: fits and draws of every row.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Of --toy: fits and draws of every row; 3.")
+    ] = None,
     experiment: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,44 +79,70 @@ def compare(
     Example: coemogen_train compare --toy --seeds 5 --experiment semantic --out comparison
     Example: coemogen_train compare --paper --dry-run
     """
+    given: dict[str, object] = {"--set": set_folder, "--settings": settings, "--base": base}
+    given |= {"--vision": vision, "--weights-dir": weights_dir, "--dry-run": dry_run}
+    _check_options(toy, paper, [name for name, value in given.items() if value], quick, seeds)
+    place, names = out.absolute(), experiment or ["table"]
+    if dry_run:
+        return _plan(settings, set_folder, base, vision, weights_dir, pick_device(device))
+
+    def engine(wanted: Sequence[str], numbers: Sequence[int] | None) -> Engine:
+        if toy:
+            return _toy_engine(place, numbers if numbers is not None else range(seeds or 3), wanted, quick)
+        arena = settings, set_folder, base, vision, weights_dir, pick_device(device)
+        return _paper_engine(place, numbers, wanted, *arena)
+
+    if worker:
+        _end_with_parent()
+        engine(names, None).work(lambda what: print(what, file=sys.stderr, flush=True))
+        return Answer({})
+    if not report_only:
+        _work(engine(names, None), jobs or (os.cpu_count() or 1 if toy else 1))
+    return _answer(engine, place)
+
+
+def _check_options(toy: bool, paper: bool, of_paper: Sequence[str], quick: bool, seeds: int | None) -> None:
+    """Refuse what would have no effect."""
     from ..errors import UserError
 
     if toy == paper:
         raise UserError("say where to compare: --toy is the bundled miniature, --paper a set of your own.")
-    if dry_run:
-        return _plan(settings, set_folder, base, vision, weights_dir, pick_device(device))
-    place = out.absolute()
-    if toy:
-        engine = _toy_engine(place, range(seeds), experiment, quick)
-    else:
-        engine = _paper_engine(place, settings, set_folder, base, vision, weights_dir, pick_device(device))
-    if worker:
-        _end_with_parent()
-        engine.work(lambda what: print(what, file=sys.stderr, flush=True))
-        return Answer({})
-    if not report_only:
-        engine.begin()
-        count = jobs or (os.cpu_count() or 1 if toy else 1)
-        with _workers(count - 1, count), progress_bar() as progress:
-            engine.work(_told(engine, progress))
-    return _answer(engine)
+    if toy and of_paper:
+        raise UserError(f"{of_paper[0]} belongs to --paper: the toy world brings its own.")
+    if paper and (quick or seeds is not None):
+        name = "--quick" if quick else "--seeds"
+        raise UserError(f"{name} belongs to --toy: --settings FILE says how much --paper does.")
 
 
-def _toy_engine(out: Path, seeds: range, names: list[str] | None, quick: bool) -> Engine:
+def _work(engine: Engine, jobs: int) -> None:
+    from ..evaluate.comparison.begun import begin
+
+    begin(engine.out, [experiment.name for experiment in engine.experiments], engine.seeds)
+    with _workers(jobs - 1, jobs), progress_bar() as progress:
+        engine.work(_told(engine, progress))
+
+
+def _experiments(names: Sequence[str]) -> list[Experiment]:
     from ..errors import UserError
-    from ..evaluate.comparison.engine import Engine
     from ..evaluate.comparison.variants import EXPERIMENTS
-    from ..toyworld.arena import toy_arena
 
-    wanted = list(EXPERIMENTS) if names and "all" in names else names or ["table"]
+    wanted = list(EXPERIMENTS) if "all" in names else names
     if unknown := [name for name in wanted if name not in EXPERIMENTS]:
         raise UserError(f"no experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, all.")
-    chosen = [EXPERIMENTS[name] for name in dict.fromkeys(wanted)]
-    return Engine(toy_arena(out / "quick" if quick else out, quick), out, list(seeds), chosen)
+    return [EXPERIMENTS[name] for name in dict.fromkeys(wanted)]
+
+
+def _toy_engine(out: Path, seeds: Sequence[int], names: Sequence[str], quick: bool) -> Engine:
+    from ..evaluate.comparison.engine import Engine
+    from ..toyworld.arena import toy_arena
+
+    return Engine(toy_arena(out, quick), out, seeds, _experiments(names))
 
 
 def _paper_engine(
     out: Path,
+    seeds: Sequence[int] | None,
+    names: Sequence[str],
     settings: Path | None,
     set_folder: Path | None,
     base: str | None,
@@ -124,14 +154,16 @@ def _paper_engine(
     from ..evaluate.comparison.engine import Engine
     from ..evaluate.comparison.paper_settings import paper_settings
     from ..evaluate.comparison.set_arena import SetArena
-    from ..evaluate.comparison.variants import EXPERIMENTS, Experiment
 
     if set_folder is None:
         raise UserError("--paper needs --set SET, filtered; --dry-run tells what else is missing.")
     table = paper_settings(settings)
+    experiments = [
+        replace(experiment, variants=table.variants) if experiment.name == "table" else experiment
+        for experiment in _experiments(names)
+    ]
     arena = SetArena(table, set_folder, out, base, vision, weights_dir, device)
-    question = EXPERIMENTS["table"].question
-    return Engine(arena, out, table.seeds, [Experiment("table", question, table.variants, "curve")])
+    return Engine(arena, out, seeds if seeds is not None else table.seeds, experiments)
 
 
 def _plan(
@@ -182,7 +214,9 @@ def _end_with_parent() -> None:
     """End when the process that started this one does, however it ends: its end of our input closes then."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not by sys.stdin: its lock would be held when the interpreter ends, which then aborts.
+        while os.read(0, 1):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -197,22 +231,26 @@ def _told(engine: Engine, progress: Report) -> Any:
     return told
 
 
-def _answer(engine: Engine) -> Answer:
+def _answer(engine: Callable[[Sequence[str], Sequence[int]], Engine], out: Path) -> Answer:
+    """All that was ever asked for in `out`, as far as it is finished."""
+    from ..evaluate.comparison.begun import Begun
     from ..evaluate.comparison.claims import judge, load_claims
     from ..evaluate.comparison.copies import memorising_sections
     from ..evaluate.comparison.outcome import comparison_of
     from ..evaluate.comparison.report import write_report
     from ..evaluate.comparison.tables import experiments, figures_table, question, rich_table
 
-    comparison = comparison_of(engine)
-    files = write_report(comparison, engine.out, memorising_sections(engine, comparison))
+    begun = Begun.read(out)
+    whole = engine(begun.experiments, begun.seeds)
+    comparison = comparison_of(whole, begun.claims_sha256)
+    files = write_report(comparison, out, memorising_sections(whole, comparison))
     tables = [
         rich_table(figures_table(rows), question(name)) for name, rows in experiments(comparison).items()
     ]
-    told = json.loads(files[0].read_text(encoding="utf-8"))
     verdicts = [
         f"{entry.verdict}: {entry.claim.sentence} {entry.sentence}"
         for entry in judge(load_claims(), comparison)
         if entry.verdict != "not tested"
     ]
+    told = json.loads(files[0].read_text(encoding="utf-8"))
     return Answer({**told, "files": files}, [*tables, *verdicts, *map(str, files)])

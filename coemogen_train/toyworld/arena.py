@@ -20,10 +20,11 @@ from ..evaluate.comparison.variants import Captions
 from ..evaluate.instruments import Instruments
 from ..evaluate.pictures import LabelledPictures
 from ..train.config import TrainConfig, load_config
-from .dataset import toy_taxonomy
+from .dataset import MISTAKEN_SHARE, toy_taxonomy
 from .instruments import toy_instruments
 
 _MADE = "made.txt"
+_GENERATOR = 1  # raised whenever the same seed would draw another world
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class ToyArena:
         self.guidances = size.guidances
         self.each = size.each
         self.sampling = SamplingSettings(steps=size.sampler_steps, batch_size=48)
-        self.device, self.real_weights = "cpu", False
+        self.device, self.real_weights, self.one_set = "cpu", False, False
+        self.notes: tuple[str, ...] = (
+            f"{MISTAKEN_SHARE:.0%} of the toy world's training captions tell a story that is not there: so "
+            "“0% corrupted” has these, and it is they that the filter is for.",
+        )
         self.training_set = lru_cache(maxsize=8)(self._training_set)
         self.instruments = lru_cache(maxsize=2)(self._instruments)
 
@@ -87,7 +92,7 @@ class ToyArena:
         if captions == Captions():
             return plain
         form, corrupted, dropped = captions.form, captions.corrupted, captions.dropped
-        name = f"seed{seed}-{form}-{corrupted * 100:.0f}-{dropped * 100:.0f}"
+        name = f"{plain.root.name}-{form}-{corrupted * 100:.0f}-{dropped * 100:.0f}"
 
         def make(folder: Path) -> None:
             variant_set(plain, folder, form, corrupted, dropped, load_vision("toy"), seed)
@@ -105,7 +110,8 @@ class ToyArena:
             of = TrainingSet.open(folder)
             build_cache(of, load_base("toy"), clip, 64, flip=False)
 
-        return self._made(f"seed{seed}", make)
+        size = self.size
+        return self._made(f"world{_GENERATOR}-{size.train}-{size.val}-{size.test}-seed{seed}", make)
 
     def _made(self, name: str, make: Any) -> TrainingSet:
         """The set of that name, made by whoever comes first."""
@@ -120,6 +126,9 @@ class ToyArena:
 
 
 def toy_arena(folder: Path, quick: bool = False, **changes: Any) -> ToyArena:
-    """The arena under `folder`. changes: of the size, such as `each`; quick: the smallest that runs."""
+    """The arena under `folder`; sets of other sizes have other names.
+
+    changes: of the size, such as `each`; quick: the smallest that runs.
+    """
     told: Mapping[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return ToyArena(folder, replace(QUICK if quick else FULL, **told))

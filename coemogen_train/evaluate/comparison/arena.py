@@ -23,8 +23,9 @@ class Arena(Protocol):
 
     world: what the pictures are, a sentence. emotions: in their order. guidances: the scales that every row
     is drawn at. each: pictures of each emotion, row, scale and seed. sampling: all but guidance and branches.
-    device: on which pictures are drawn, in the precision of the fits. real_weights: whether the base is a
-        Stable Diffusion 1.5, so that the figures may stand beside the published ones.
+    device: on which methods are fitted and pictures are drawn, in the precision of the fits. real_weights:
+    whether the base has Stable Diffusion 1.5's architecture; whether its weights are the published ones nobody
+    can know. one_set: whether all seeds share their pictures and probes. notes: sentences that readers need.
     """
 
     world: str
@@ -34,6 +35,8 @@ class Arena(Protocol):
     sampling: SamplingSettings
     device: str
     real_weights: bool
+    one_set: bool
+    notes: tuple[str, ...]
 
     def training_set(self, seed: int, captions: Captions) -> TrainingSet:
         """The set that a fit of `seed` reads, filtered, with its captions in the form asked for."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from ...base.vision import load_vision
 from ...data.cache import CacheOptions, build_cache
-from ..encoders import ClipFeatures
-from ..nearest import cached_features, look_for_copies, memorising_section
-from ..pictures import LabelledPictures
+from ...pages import Section
+from ..nearest import cached_features, memorising, memorising_section, nearest
 from .engine import Engine
-from .page import Section
 from .result import Comparison, Row
 from .units import Unit
 from .variants import Captions
@@ -24,17 +22,15 @@ def memorising_sections(engine: Engine, comparison: Comparison) -> list[Section]
 
 
 def _section(engine: Engine, row: Row) -> Section:
-    seed = row.seeds[0]
-    variant = engine.variants[row.name]
-    unit = Unit(variant, seed, row.setting)
-    folder = engine.shop.pictures(unit, row.guidance or 1.0)
-    drawn = LabelledPictures.from_folder(folder, engine.arena.emotions)
+    seed, guidance = row.seeds[0], row.guidance or 1.0
+    unit = Unit(engine.variants[row.name], seed, row.setting)
+    seen, real = engine.shop.observations(unit, guidance), engine.shop.real(seed)
     training_set = engine.arena.training_set(seed, Captions())
     samples = training_set.samples("train", kept_only=True)
-    clip = load_vision(engine.shop.config(unit).vision, engine.arena.device)
     # Only to read what the fits cached: the pictures were compared with their hashes then.
+    clip = load_vision(engine.shop.config(unit).vision, engine.arena.device)
     cache = build_cache(training_set, clip=clip, options=CacheOptions(check_pictures=False))
-    found = look_for_copies(
-        drawn, engine.arena.real(seed), cached_features(cache, samples), ClipFeatures(clip), seed
-    )
-    return Section(*memorising_section(found, drawn, samples, row.title))
+
+    drawn, held_out = (nearest(side.clip, cached_features(cache, samples)) for side in (seen, real))
+    found = memorising(drawn, seen.emotions, held_out, len(samples), seed=seed)
+    return memorising_section(found, engine.shop.pictures(unit, guidance), samples, row.title)

@@ -7,7 +7,6 @@ chosen by the pictures of a held-in seed and by probes that the table does not u
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,17 +14,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ...files import atomic_write_text
+from ...errors import UserError
 from ...methods import METHODS
 from ..figures import figures
 from ..intervals import Interval, bootstrap_mean
 from .arena import HELD_IN, Arena
-from .claims import load_claims
 from .units import Unit, Workshop
 from .variants import Experiment, Variant
 
 _WAIT = 2.0
-_BEGUN = "begun.json"
 _FIGURES = 1  # raised whenever figures of the same observations would come out otherwise
 
 
@@ -57,18 +54,6 @@ class Engine:
         self.shop = Workshop(arena, out)
         self._choices: dict[str, Choice] = {}
 
-    def begin(self) -> None:
-        """Note the claims as they stand before anything is measured; what was noted once stays."""
-        file = self.out / _BEGUN
-        if not file.exists():
-            atomic_write_text(file, json.dumps({"claims_sha256": load_claims().sha256}, indent=1) + "\n")
-
-    @property
-    def claims_sha256(self) -> str:
-        """Of the claims when the comparison was begun; "" where nobody noted it."""
-        file = self.out / _BEGUN
-        return str(json.loads(file.read_text(encoding="utf-8"))["claims_sha256"]) if file.exists() else ""
-
     def work(self, told: Callable[[str], None], wait: bool = True) -> bool:
         """Do all that is missing, sharing it with whoever else does.
 
@@ -76,13 +61,15 @@ class Engine:
         Returns: whether everything is finished.
         """
         while True:
-            unfinished = [job for job in self._trials() if not self.shop.work(job.unit, job.guidances, told)]
-            unfinished += [job for job in self._jobs() if not self.shop.work(job.unit, job.guidances, told)]
-            if not unfinished and self._all_chosen():
-                return True
-            if not wait:
+            all_chosen = self._all_chosen()  # else another round follows, with what is chosen by then
+            jobs = [*self._trials(), *self._jobs()]
+            if all([self.shop.work(job.unit, job.guidances, told) for job in jobs]):
+                if all_chosen:
+                    return True
+            elif wait:
+                time.sleep(_WAIT)
+            else:
                 return False
-            time.sleep(_WAIT)
 
     def count(self) -> tuple[int, int]:
         """Cells that are finished, and all that are known of so far."""
@@ -104,19 +91,43 @@ class Engine:
         return found
 
     def choice(self, variant: Variant) -> Choice | None:
-        """The setting and the guidance of a variant; None while its trials are unfinished."""
-        leader = variant if variant.like is None else self.variants[variant.like]
-        if leader.name not in self._choices:
-            scores = []
-            for setting in METHODS[leader.method].tried:
-                for guidance in self.arena.guidances:
-                    unit = Unit(leader, HELD_IN, setting)
-                    if not self.shop.fit(unit).done or not self.shop.seen(unit, guidance).done:
-                        return None
-                    scores.append((setting, guidance, self._score(unit, guidance)))
+        """The setting and the guidance of a variant; None while its trials are unfinished.
+
+        Raises:
+            UserError: every setting of its method diverged.
+        """
+        owner = variant if variant.tries or variant.own_guidance else self.variants[str(variant.like)]
+        if owner.name not in self._choices:
+            settings = self._settings(owner)
+            trials = [Unit(owner, HELD_IN, setting) for setting in settings or ()]
+            if settings is None or not all(self._tried(unit) for unit in trials):
+                return None
+            scores = [
+                (unit.setting, guidance, self._score(unit, guidance))
+                for unit in trials
+                if not self.shop.diverged(unit)
+                for guidance in self.arena.guidances
+            ]
+            if not scores:
+                raise UserError(f"{owner.title}: training diverged under every setting that was tried.")
             setting, guidance, _ = max(scores, key=lambda entry: entry[2])  # of equals the first
-            self._choices[leader.name] = Choice(setting, guidance, tuple(scores))
-        return self._choices[leader.name]
+            self._choices[owner.name] = Choice(setting, guidance, tuple(scores))
+        return self._choices[owner.name]
+
+    def _settings(self, owner: Variant) -> Sequence[Mapping[str, Any]] | None:
+        """The settings among which a variant's are chosen; None while another's choice is awaited."""
+        if owner.like is None:
+            return METHODS[owner.method].tried
+        followed = self.choice(self.variants[owner.like])
+        return None if followed is None else (followed.setting,)
+
+    def _tried(self, unit: Unit) -> bool:
+        """Whether a trial is finished."""
+        if not self.shop.fit(unit).done:
+            return False
+        return bool(self.shop.diverged(unit)) or all(
+            self.shop.seen(unit, guidance).done for guidance in self.arena.guidances
+        )
 
     def guidances(self, experiment: Experiment, variant: Variant, choice: Choice) -> tuple[float, ...]:
         """The scales at which a row is drawn; an ablation has no curve, but the scale of the whole method."""
@@ -132,12 +143,12 @@ class Engine:
 
     def _trials(self) -> list[Job]:
         """The held-in units by which settings are chosen."""
-        leaders = {v.name: v for v in self.variants.values() if v.tries}
+        owners = [v for v in self.variants.values() if v.tries or v.own_guidance]
         return [
             Job(Unit(variant, HELD_IN, setting), self.arena.guidances)
-            for variant in leaders.values()
+            for variant in owners
             if variant.name not in self._choices
-            for setting in METHODS[variant.method].tried
+            for setting in self._settings(variant) or ()
         ]
 
     def _jobs(self) -> list[Job]:

@@ -17,18 +17,17 @@ _SHOWN = 4
 _VERSIONS = ("torch", "diffusers", "transformers")
 
 
-def comparison_of(engine: Engine) -> Comparison:
+def comparison_of(engine: Engine, claims_sha256: str = "") -> Comparison:
     """All rows whose cells are finished, and the names of those that are not."""
     rows, unfinished = [], []
     for experiment in engine.experiments:
-        references = [_reference(engine, experiment)] if experiment.guidances == "curve" else []
-        rows += references
+        if experiment.guidances == "curve":
+            rows.append(_reference(engine, experiment))
         for variant in experiment.variants:
             choice = engine.choice(variant)
             seeds = _finished_seeds(engine, experiment, variant, choice)
-            unfinished += [
-                f"{experiment.name}/{variant.name}, seed {s}" for s in engine.seeds if s not in seeds
-            ]
+            missing = [seed for seed in engine.seeds if seed not in seeds]
+            unfinished += [_told(engine, experiment, variant, choice, seed) for seed in missing]
             if choice is not None and seeds:
                 rows.append(_row(engine, experiment, variant, choice, seeds))
     return Comparison(
@@ -38,8 +37,10 @@ def comparison_of(engine: Engine) -> Comparison:
         rows=tuple(rows),
         facts=_facts(engine),
         unfinished=tuple(unfinished),
-        claims_sha256=engine.claims_sha256,
+        claims_sha256=claims_sha256,
         real_weights=engine.arena.real_weights,
+        one_set=engine.arena.one_set,
+        notes=engine.arena.notes,
     )
 
 
@@ -52,9 +53,21 @@ def _finished_seeds(
 
     def finished(seed: int) -> bool:
         unit = Unit(variant, seed, choice.setting)
-        return engine.shop.fit(unit).done and all(engine.shop.seen(unit, g).done for g in guidances)
+        if not engine.shop.fit(unit).done or engine.shop.diverged(unit):
+            return False
+        return all(engine.shop.seen(unit, guidance).done for guidance in guidances)
 
     return tuple(seed for seed in engine.seeds if finished(seed))
+
+
+def _told(engine: Engine, experiment: Experiment, variant: Variant, choice: Choice | None, seed: int) -> str:
+    """What is missing, and why where that is known."""
+    told = f"{experiment.name}/{variant.name}, seed {seed}"
+    if choice is None:
+        return told
+    unit = Unit(variant, seed, choice.setting)
+    why = engine.shop.diverged(unit) if engine.shop.fit(unit).done else ""
+    return f"{told}: {why}" if why else told
 
 
 def _row(
@@ -75,7 +88,8 @@ def _row(
         pictures=engine.arena.each * len(engine.arena.emotions),
         metrics=points[best],
         guidance=best,
-        setting=dict(choice.setting),
+        setting={key: variant.fit.get(key, value) for key, value in choice.setting.items()},
+        fits=tuple(engine.shop.fit(unit).key for unit in units),
         curve=curve,
         seconds=_over_seeds([float(cost["seconds"]) for cost in costs]),
         parameters=int(costs[0]["parameters"]),
@@ -112,13 +126,13 @@ def _reference(engine: Engine, experiment: Experiment) -> Row:
 
 
 def _sheet(engine: Engine, unit: Unit, guidance: float) -> dict[str, list[str]]:
-    folder = engine.shop.pictures(unit, guidance)
-    return {
-        name: [
-            file.relative_to(engine.out).as_posix() for file in sorted((folder / name).glob("*.png"))[:_SHOWN]
-        ]
-        for name in engine.arena.emotions
-    }
+    """Of each emotion the first pictures that are still there."""
+    pictures = engine.shop.pictures(unit, guidance)
+    found: dict[str, list[str]] = {name: [] for name in engine.arena.emotions}
+    for name, path in zip(pictures.emotions, pictures.paths, strict=True):
+        if len(found[name]) < _SHOWN and path.exists():
+            found[name].append(path.relative_to(engine.out).as_posix())
+    return found
 
 
 def _facts(engine: Engine) -> tuple[tuple[str, str], ...]:

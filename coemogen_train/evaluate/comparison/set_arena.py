@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from filelock import FileLock
+
 from ...base.sampling import SamplingSettings
 from ...base.shape import read_base_shape
 from ...base.vision import ClipEncoder, load_vision
@@ -27,6 +29,7 @@ from ..probe_file import save_probe
 from ..probes import fit_probe
 from ..weights import clip_spec
 from .arena import HELD_IN
+from .identity import of_set
 from .paper_settings import PaperSettings
 from .variants import Captions
 
@@ -57,6 +60,7 @@ class SetArena:
         self.settings, self.folder = settings, folder
         self.base, self.vision = base, clip_spec(vision, weights_dir)
         self.weights_dir, self.device = weights_dir, device
+        self.one_set, self.notes = True, ("EmoGen's emotion space starts without ImageNet weights.",)
         self._plain = TrainingSet.open(training_set)
         for split in _SPLITS:
             if not len(self._plain.samples(split)):
@@ -70,7 +74,8 @@ class SetArena:
         self.emotions: tuple[str, ...] = self._plain.taxonomy.names
         self.guidances, self.each = settings.guidances, settings.each
         self.sampling = SamplingSettings(steps=settings.sampler_steps, batch_size=settings.drawn_together)
-        self.instruments = lru_cache(maxsize=2)(self._instruments)
+        self._instruments_of = lru_cache(maxsize=2)(self._instruments)
+        self._check_captions()
 
     def training_set(self, seed: int, captions: Captions) -> TrainingSet:
         """The set, or one of its pictures with other captions."""
@@ -78,7 +83,9 @@ class SetArena:
             return self._plain
         form, corrupted, dropped = captions.form, captions.corrupted, captions.dropped
         out = self.folder / "sets" / f"{form}-{corrupted * 100:.0f}-{dropped * 100:.0f}"
-        return variant_set(self._plain, out, form, corrupted, dropped, self._clip(), seed=0)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(out.parent / f".{out.name}.lock"):
+            return variant_set(self._plain, out, form, corrupted, dropped, self._clip(), seed=0)
 
     def config(self, seed: int, captions: Captions) -> TrainConfig:
         """The preset's settings within the budget."""
@@ -90,19 +97,38 @@ class SetArena:
         split = "val" if seed == HELD_IN else "test"
         return LabelledPictures.from_samples(self._plain.samples(split), self._plain.taxonomy)
 
-    def _instruments(self, seed: int) -> Instruments:
-        split = "val" if seed == HELD_IN else "train"
+    def instruments(self, seed: int) -> Instruments:
+        """With probes of the train split; for choosing, of the val split."""
+        return self._instruments_of("val" if seed == HELD_IN else "train")
+
+    def _instruments(self, split: str) -> Instruments:
         second = load_backbone(self.settings.second, self.weights_dir, self.device)
         encoders: dict[str, PictureEncoder] = {"clip": self._clip(), "second": second}
         probes = {name: self._probe(split, encoder, name) for name, encoder in encoders.items()}
         return paper_instruments(probes, self.vision, self.weights_dir, self.device)
+
+    def _check_captions(self) -> None:
+        """See before days of work that the set is captioned and filtered.
+
+        Raises:
+            DataError: it is not.
+        """
+        root, train = self._plain.root, self._plain.samples("train", kept_only=True)
+        silent = train.columns("caption")["caption"].null_count
+        if silent:
+            raise DataError(
+                f"{root}: {silent} of {len(train)} training pictures have no caption: run `caption` first."
+            )
+        if not (root / "similarities.parquet").exists():
+            raise DataError(f"{root}: the captions are not filtered: run `filter` (--drop 0 keeps all).")
 
     def _clip(self) -> ClipEncoder:
         return load_vision(self.vision, self.device)
 
     def _probe(self, split: str, encoder: PictureEncoder, name: str) -> Path:
         """The file of a probe trained on a split and scored on test, made where it is missing."""
-        file = self.folder / "probes" / f"{name}-{split}.safetensors"
+        of_pictures, of_encoder = of_set(self._plain)[:8], encoder.fingerprint[:8]
+        file = self.folder / "probes" / f"{name}-{split}-{of_pictures}-{of_encoder}.safetensors"
         if not file.exists():
             cache = build_cache(self._plain, clip=encoder)
             train, test = self._plain.samples(split), self._plain.samples("test")

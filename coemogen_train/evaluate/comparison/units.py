@@ -7,7 +7,7 @@ seen    what the instruments saw of these pictures
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,10 +21,11 @@ from PIL import Image
 from ...base.load import load_base
 from ...base.model import BaseModel
 from ...base.sampling import SamplingSettings
-from ...data.samples import TrainingSet
-from ...files import atomic_path, sha256_file
+from ...errors import UserError
+from ...files import atomic_path
 from ...methods import METHODS, CoEmoGen, Drawer
 from ...train.config import FREE_ON_RESUME, TrainConfig, make_config
+from ...train.history import TrainingDiverged
 from ...train.precision import dtype_of
 from ..colours import COLOURS, colours_of
 from ..observations import Observations
@@ -33,15 +34,17 @@ from ..pictures import LabelledPictures
 from .arena import Arena
 from .cells import Cell, Cells
 from .embeddings import drawing_embeds
-from .variants import Variant
+from .identity import WeightHashes, of_files, of_set
+from .variants import Captions, Variant
 
 # Free to differ when a run goes on, and yet part of what its adapter is.
 _PART_OF_A_FIT = {"steps", "gaussian_covariance", "gaussian_components"}
 _PLACES = {"out", "set"}
-_SEED_STRIDE = 10_000
-_FIRST_SEED = 1_000_000
+_FIRST_SEED, _SEED_STRIDE = 1_000_000, 10_000
 _TOGETHER = 48
-_TABLES = ("samples.parquet", "captions.parquet", "similarities.parquet")
+# Raised whenever pictures, or what is seen of them, would come out otherwise by a change of this code.
+_DRAWN, _SEEN = 1, 1
+_DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,29 @@ class Unit:
 
 
 class Workshop:
-    """Makes and finds the cells of units in an arena."""
+    """Makes and finds the cells of units in an arena.
+
+    Raises:
+        UserError: a row would have more pictures than there are seeds for between two seeds of the table.
+    """
 
     def __init__(self, arena: Arena, out: Path) -> None:
+        if arena.each * len(arena.emotions) > _SEED_STRIDE:
+            raise UserError(
+                f"{arena.each} pictures of {len(arena.emotions)} emotions are more than {_SEED_STRIDE:,}: "
+                "seeds would share their noise; ask for fewer of each."
+            )
         self.arena, self.cells = arena, Cells(out / "cells")
-        self._instruments = lru_cache(maxsize=2)(arena.instruments)
+        self._weights = WeightHashes(out / "cells" / "weights.json")
         self._base = lru_cache(maxsize=1)(load_base)
-        self._real_fingerprint = lru_cache(maxsize=None)(self._hash_of_real)
+        # What is asked for again and again while others are waited for, and never changes in a run.
+        self._of_set = lru_cache(maxsize=None)(
+            lambda seed, captions: of_set(arena.training_set(seed, captions))
+        )
+        self._of_real = lru_cache(maxsize=None)(lambda seed: of_files(arena.real(seed).paths))
+        self._of_instruments = lru_cache(maxsize=None)(lambda seed: arena.instruments(seed).fingerprint)
+        self._of_weights = lru_cache(maxsize=None)(self._weights.of)
+        self._fits: dict[str, Cell] = {}
 
     def config(self, unit: Unit) -> TrainConfig:
         """The settings of a unit's fit; `out` is its cell's folder."""
@@ -72,16 +91,22 @@ class Workshop:
 
     def fit(self, unit: Unit) -> Cell:
         """The cell of the fit."""
+        known = repr(unit)
+        if known not in self._fits:
+            self._fits[known] = self._fit(unit)
+        return self._fits[known]
+
+    def _fit(self, unit: Unit) -> Cell:
         config, method = self.config(unit), METHODS[unit.variant.method]
         left_out = (FREE_ON_RESUME - _PART_OF_A_FIT) | _PLACES
-        settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in left_out}
-        training_set = self.arena.training_set(unit.seed, unit.variant.captions)
         return self.cells.cell(
             "fit",
             method=method.key,
             version=method.version,
-            settings=settings,
-            pictures=set_fingerprint(training_set),
+            settings={k: v for k, v in config.model_dump(mode="json").items() if k not in left_out},
+            pictures=self._of_set(unit.seed, unit.variant.captions),
+            base=self._of_weights(config.base),
+            vision=self._of_weights(config.vision),
         )
 
     def drawn(self, unit: Unit, guidance: float) -> Cell:
@@ -89,6 +114,7 @@ class Workshop:
         settings = self._sampling(unit, guidance)
         return self.cells.cell(
             "drawn",
+            version=_DRAWN,
             fit=self.fit(unit).key,
             sampling={k: v for k, v in asdict(settings).items() if k != "batch_size"},
             embeds=unit.variant.drawing.embeds,
@@ -100,8 +126,9 @@ class Workshop:
         """The cell of what the instruments of the unit's seed saw of them."""
         return self.cells.cell(
             "seen",
+            version=_SEEN,
             drawn=self.drawn(unit, guidance).key,
-            instruments=self._instruments(unit.seed).fingerprint,
+            instruments=self._of_instruments(unit.seed),
         )
 
     def observations(self, unit: Unit, guidance: float) -> Observations:
@@ -113,9 +140,21 @@ class Workshop:
         with np.load(self.seen(unit, guidance).folder / "colours.npz", allow_pickle=False) as file:
             return {name: file[name] for name in COLOURS}
 
-    def pictures(self, unit: Unit, guidance: float) -> Path:
-        """The folder of the pictures."""
-        return self.drawn(unit, guidance).folder / "pictures"
+    def pictures(self, unit: Unit, guidance: float) -> LabelledPictures:
+        """The pictures that were drawn."""
+        taxonomy = self.arena.training_set(unit.seed, Captions()).taxonomy
+        return LabelledPictures.of(self._files(self.drawn(unit, guidance)), taxonomy)
+
+    def _files(self, cell: Cell) -> dict[str, list[Path]]:
+        """The files of a drawn cell by emotion; folders are numbered, since two names may become one."""
+        each, folder = self.arena.each, cell.folder / "pictures"
+        return {
+            name: [
+                folder / f"{place}-{folder_name(name)}" / f"{place * each + number:05d}.png"
+                for number in range(each)
+            ]
+            for place, name in enumerate(self.arena.emotions)
+        }
 
     def real(self, seed: int) -> Observations:
         """What the instruments see of real held-out pictures."""
@@ -123,15 +162,19 @@ class Workshop:
         file = cell.folder / "seen.npz"
         if not cell.done:
             with cell.claimed():  # where another process has it, both make the same
-                observe(self.arena.real(seed), self._instruments(seed)).save(file)
+                observe(self.arena.real(seed), self.arena.instruments(seed)).save(file)
                 cell.finish()
         return Observations.load(file)
 
     def real_cell(self, seed: int) -> Cell:
         """Its cell."""
         return self.cells.cell(
-            "real", pictures=self._real_fingerprint(seed), instruments=self._instruments(seed).fingerprint
+            "real", version=_SEEN, pictures=self._of_real(seed), instruments=self._of_instruments(seed)
         )
+
+    def diverged(self, unit: Unit) -> str:
+        """Why the finished fit of a unit gave nothing to draw with; "" where it did."""
+        return str(self.fit(unit).facts().get(_DIVERGED, ""))
 
     def work(self, unit: Unit, guidances: Sequence[float], told: Callable[[str], None]) -> bool:
         """Do what is missing of a unit at these scales, but for what another process is doing.
@@ -142,6 +185,8 @@ class Workshop:
         fitted = self.fit(unit)
         if not self._do(fitted, lambda cell: self._make_fit(unit, cell), f"fitting {_name(unit)}", told):
             return False
+        if self.diverged(unit):
+            return True
         scales = [self._work_at(unit, guidance, fitted, told) for guidance in guidances]
         return all(scales)
 
@@ -173,13 +218,16 @@ class Workshop:
 
     def _make_fit(self, unit: Unit, cell: Cell) -> Mapping[str, Any]:
         config = self.config(unit).model_copy(update={"out": cell.folder / "run"})
-        record = METHODS[unit.variant.method].fit(config, cell.folder / "run")
+        try:
+            record = METHODS[unit.variant.method].fit(config, cell.folder / "run")
+        except TrainingDiverged as error:  # a result too: this setting does not work
+            return {_DIVERGED: str(error)}
         return asdict(record)
 
     def _make_pictures(self, unit: Unit, guidance: float, fitted: Cell, cell: Cell) -> Mapping[str, Any]:
         settings, drawer = self._sampling(unit, guidance), self.drawer(unit, fitted)
         emotions = [name for name in self.arena.emotions for _ in range(self.arena.each)]
-        files = [cell.folder / "pictures" / name / f"{i:05d}.png" for i, name in enumerate(emotions)]
+        files = [file for of_emotion in self._files(cell).values() for file in of_emotion]
         for start in range(0, len(files), _TOGETHER):
             rows = slice(start, start + _TOGETHER)
             if not all(file.exists() for file in files[rows]):
@@ -204,30 +252,22 @@ class Workshop:
         return self._base(config.base, self.arena.device, dtype_of(config.precision))
 
     def _make_seen(self, unit: Unit, guidance: float, cell: Cell) -> Mapping[str, Any]:
-        pictures = LabelledPictures.from_folder(self.pictures(unit, guidance), self.arena.emotions)
+        pictures = self.pictures(unit, guidance)
         colours = [colours_of([pictures.load(number)]) for number in range(len(pictures))]
         with atomic_path(cell.folder / "colours.npz") as part:
             arrays: dict[str, Any] = {name: np.concatenate([c[name] for c in colours]) for name in COLOURS}
             np.savez(part, **arrays)
-        observe(pictures, self._instruments(unit.seed)).save(cell.folder / "seen.npz")
+        observe(pictures, self.arena.instruments(unit.seed)).save(cell.folder / "seen.npz")
         return {"pictures": len(pictures)}
 
     def _sampling(self, unit: Unit, guidance: float) -> SamplingSettings:
         branches = unit.variant.drawing.branches or self.config(unit).hilora_branches
         return replace(self.arena.sampling, guidance=guidance, hilora_branches=branches)
 
-    def _hash_of_real(self, seed: int) -> str:
-        digest = hashlib.sha256()
-        for path in self.arena.real(seed).paths:
-            digest.update(sha256_file(path).encode("ascii"))
-        return digest.hexdigest()
 
-
-def set_fingerprint(training_set: TrainingSet) -> str:
-    """A hash of a set's tables: pictures by content, captions, verdicts of the filter."""
-    files = [training_set.root / name for name in _TABLES]
-    told = "".join(f"{file.name} {sha256_file(file)}\n" for file in files if file.exists())
-    return hashlib.sha256(told.encode("ascii")).hexdigest()
+def folder_name(name: str) -> str:
+    """An emotion's name as any file system takes it."""
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "emotion"
 
 
 def _save(pictures: Sequence[Image.Image], files: Sequence[Path]) -> None:

@@ -45,7 +45,7 @@ class Variant:
 
     fit: settings that differ from the comparison's own; `times_steps` is a factor on its steps. like: another
     variant, as which it takes the setting and the guidance that were chosen on held-in seeds; None: it has
-    those of its own chosen.
+    those of its own chosen. own_guidance: only the setting is the other's.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Variant:
     captions: Captions = Captions()
     drawing: Drawing = Drawing()
     like: str | None = "coemogen"
+    own_guidance: bool = False
     note: str = ""
 
     @property
@@ -96,6 +97,7 @@ TABLE = (
         "dreambooth",
         drawing=Drawing(branches="conditional"),
         like="dreambooth",
+        own_guidance=True,
     ),
     _baseline("emogen", "EmoGen", "emogen"),
     FULL,
@@ -217,7 +219,7 @@ _ALL = (
         "HiLoRA on both branches of the guidance, or on the conditional one only.",
         (
             _ours("conditional_branch", "conditional branch", drawing=Drawing(branches="conditional")),
-            _ours("both_branches", "both branches", drawing=Drawing(branches="both")),
+            _ours("both_branches", "both branches", drawing=Drawing(branches="both"), own_guidance=True),
         ),
         (1.0, 1.5, 3.0, 5.0, 7.5, 10.0),
     ),

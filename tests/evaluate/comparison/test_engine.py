@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from coemogen_train.base.sampling import SamplingSettings
+from coemogen_train.emotions import Emotion, Taxonomy
 from coemogen_train.evaluate.comparison import engine as engine_module
 from coemogen_train.evaluate.comparison import units as units_module
 from coemogen_train.evaluate.comparison.arena import HELD_IN
@@ -32,6 +33,7 @@ from coemogen_train.evaluate.pictures import LabelledPictures
 from coemogen_train.evaluate.probes import EmotionProbe
 from coemogen_train.methods import Condition, FitRecord
 from coemogen_train.train.config import TrainConfig, make_config
+from coemogen_train.train.history import TrainingDiverged
 
 EMOTIONS = ("joy", "gloom")
 GOOD_RATE, GOOD_GUIDANCE = 0.5, 3.0
@@ -81,6 +83,7 @@ class FakeMethod:
 
 class FakeArena:
     world, emotions, guidances, each = "plain colours", EMOTIONS, (1.0, GOOD_GUIDANCE), 3
+    edition, one_set, notes = "", False, ()
     sampling, device, real_weights = SamplingSettings(steps=1), "cpu", False
 
     def __init__(self, folder: Path) -> None:
@@ -89,8 +92,9 @@ class FakeArena:
     def training_set(self, seed: int, captions: Captions) -> Any:
         root = self.folder / "sets" / f"{seed}-{captions.form}"
         root.mkdir(parents=True, exist_ok=True)
-        (root / "samples.parquet").write_bytes(f"{seed} {captions}".encode())
-        return SimpleNamespace(root=root)
+        (root / "samples.parquet").write_bytes(f"{seed} {captions} {self.edition}".encode())
+        taxonomy = Taxonomy("plain", (Emotion("joy", "positive"), Emotion("gloom", "negative")))
+        return SimpleNamespace(root=root, taxonomy=taxonomy)
 
     def config(self, seed: int, captions: Captions) -> TrainConfig:
         root = self.training_set(seed, captions).root
@@ -202,11 +206,53 @@ def test_rows_that_differ_in_drawing_share_their_fit(tmp_path: Path, method: Fak
     assert len(method.fits) == 2 + 1
 
 
-def test_a_changed_set_is_fitted_anew(tmp_path: Path, method: FakeMethod) -> None:
-    engine = worked(tmp_path, (0,))
-    before = engine.shop.fit(Unit(ROW, 0, {}))
-    named = replace(ROW, captions=Captions("name"))
-    assert engine.shop.fit(Unit(named, 0, {})).key != before.key
+def test_a_changed_set_is_fitted_anew(
+    tmp_path: Path, method: FakeMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = worked(tmp_path, (0,)).shop.fit(Unit(ROW, 0, {}))
+    monkeypatch.setattr(FakeArena, "edition", "another caption")
+    after = worked(tmp_path, (0,)).shop.fit(Unit(ROW, 0, {}))
+    assert after.key != before.key
+    assert len(method.fits) == 2 * (2 + 2)
+
+
+def test_another_model_in_the_same_file_is_fitted_anew(
+    tmp_path: Path, method: FakeMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("b").write_bytes(b"weights")
+    before = make_engine(tmp_path).shop.fit(Unit(ROW, 0, {}))
+    assert make_engine(tmp_path).shop.fit(Unit(ROW, 0, {})).key == before.key
+    Path("b").write_bytes(b"others!")
+    assert make_engine(tmp_path).shop.fit(Unit(ROW, 0, {})).key != before.key
+
+
+def test_a_setting_under_which_training_diverges_is_not_chosen(
+    tmp_path: Path, method: FakeMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = FakeMethod.fit
+
+    def diverging(self: FakeMethod, config: TrainConfig, folder: Path) -> FitRecord:
+        record = fit(self, config, folder)
+        if config.learning_rate == GOOD_RATE or config.seed == 1:
+            raise TrainingDiverged("the loss is no number")
+        return record
+
+    monkeypatch.setattr(FakeMethod, "fit", diverging)
+    engine = worked(tmp_path)
+    choice = engine.choice(ROW)
+    assert choice is not None and choice.setting == {}
+    told = comparison_of(engine)
+    assert "table/row, seed 1: the loss is no number" in told.unfinished
+    assert [row.seeds for row in told.rows if row.name == "row"] == [(0,)]
+
+
+def test_a_row_with_its_own_guidance_keeps_the_others_setting(tmp_path: Path, method: FakeMethod) -> None:
+    other = replace(FOLLOWER, name="own", own_guidance=True)
+    engine = worked(tmp_path, (0,), Experiment("table", "?", (ROW, other), "chosen"))
+    choice = engine.choice(other)
+    assert choice is not None and choice.setting == {"learning_rate": GOOD_RATE}
+    assert len(choice.scores) == len(FakeArena.guidances)
 
 
 def test_pictures_drawn_in_two_parts_equal_those_of_one(
@@ -215,7 +261,7 @@ def test_pictures_drawn_in_two_parts_equal_those_of_one(
     def pictures(folder: Path) -> list[bytes]:
         engine = worked(folder, (0,))
         drawn = engine.shop.pictures(Unit(ROW, 0, {"learning_rate": GOOD_RATE}), GOOD_GUIDANCE)
-        return [file.read_bytes() for file in sorted(drawn.rglob("*.png"))]
+        return [file.read_bytes() for file in drawn.paths]
 
     whole = pictures(tmp_path / "whole")
     monkeypatch.setattr(units_module, "_TOGETHER", 2)
