@@ -24,8 +24,9 @@ class Arena(Protocol):
     world: what the pictures are, a sentence. emotions: in their order. guidances: the scales that every row
     is drawn at. each: pictures of each emotion, row, scale and seed. sampling: all but guidance and branches.
     device: on which methods are fitted and pictures are drawn, in the precision of the fits. real_weights:
-    whether the base has Stable Diffusion 1.5's architecture; whether its weights are the published ones nobody
-    can know. one_set: whether all seeds share their pictures and probes. notes: sentences that readers need.
+    whether the base has Stable Diffusion 1.5's architecture; whether its weights are the published ones
+    nobody can know. one_set: whether all seeds share their pictures and probes. notes: sentences that readers
+    need.
     """
 
     world: str

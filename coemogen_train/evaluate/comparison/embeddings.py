@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +14,10 @@ from ...adapter.gaussian_fit import fit_gaussians
 from ...base.vision import load_vision
 from ...data.cache import build_cache
 from ...data.samples import TrainingSet
+from ...methods import EmbedsOf
 from ...train.config import TrainConfig
 from ...train.pictures import training_samples
 from ..pictures import LabelledPictures
-
-EmbedsOf = Callable[[Sequence[str], int], Tensor]
-"""(n intended emotions, seed) -> v [n, V]; row i hangs on seed + i alone."""
 
 Gaussians = tuple[Literal["full", "diagonal"], int | Literal["auto"]]
 """Covariance, and number for each emotion."""

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from ...methods import METHODS
 from .engine import Choice, Engine
 from .result import Comparison, CurvePoint, Estimate, Row
 from .statistics import estimates
@@ -95,7 +96,7 @@ def _row(
         parameters=int(costs[0]["parameters"]),
         peak_mib=max(cost["peak_bytes"] for cost in costs) / 2**20,
         sheet=_sheet(engine, units[0], best),
-        note=variant.note,
+        note=variant.note or METHODS[variant.method].note,
     )
 
 

@@ -60,7 +60,8 @@ class SetArena:
         self.settings, self.folder = settings, folder
         self.base, self.vision = base, clip_spec(vision, weights_dir)
         self.weights_dir, self.device = weights_dir, device
-        self.one_set, self.notes = True, ("EmoGen's emotion space starts without ImageNet weights.",)
+        self.one_set = True
+        self.notes: tuple[str, ...] = ()
         self._plain = TrainingSet.open(training_set)
         for split in _SPLITS:
             if not len(self._plain.samples(split)):

@@ -219,7 +219,7 @@ class Workshop:
     def _make_fit(self, unit: Unit, cell: Cell) -> Mapping[str, Any]:
         config = self.config(unit).model_copy(update={"out": cell.folder / "run"})
         try:
-            record = METHODS[unit.variant.method].fit(config, cell.folder / "run")
+            record = METHODS[unit.variant.method].fit(config, cell.folder / "run", self.arena.device)
         except TrainingDiverged as error:  # a result too: this setting does not work
             return {_DIVERGED: str(error)}
         return asdict(record)

@@ -22,6 +22,7 @@ from PIL import Image
 from coemogen_train.base.sampling import SamplingSettings
 from coemogen_train.emotions import Emotion, Taxonomy
 from coemogen_train.evaluate.comparison import engine as engine_module
+from coemogen_train.evaluate.comparison import outcome as outcome_module
 from coemogen_train.evaluate.comparison import units as units_module
 from coemogen_train.evaluate.comparison.arena import HELD_IN
 from coemogen_train.evaluate.comparison.engine import Engine
@@ -67,13 +68,13 @@ class FakeDrawer:
 
 
 class FakeMethod:
-    key, title, version = "fake", "Fake", 1
+    key, title, version, note = "fake", "Fake", 1, ""
     tried: Sequence[Mapping[str, Any]] = ({}, {"learning_rate": GOOD_RATE})
 
     def __init__(self) -> None:
         self.fits: list[Path] = []
 
-    def fit(self, config: TrainConfig, folder: Path) -> FitRecord:
+    def fit(self, config: TrainConfig, folder: Path, device: str | None = None) -> FitRecord:
         self.fits.append(folder)
         return FitRecord(2.0, 7, 3 * 2**20, config.steps)
 
@@ -138,6 +139,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> FakeMethod:
     fake = FakeMethod()
     monkeypatch.setattr(units_module, "METHODS", {"fake": fake})
     monkeypatch.setattr(engine_module, "METHODS", {"fake": fake})
+    monkeypatch.setattr(outcome_module, "METHODS", {"fake": fake})
     monkeypatch.setattr(units_module, "load_base", lambda *arguments: None)
     monkeypatch.setattr("os.fsync", lambda file: None)  # a test's files need not outlive a power cut
     monkeypatch.setattr(engine_module, "figures", partial(engine_module.figures, resamples=20))
@@ -232,7 +234,7 @@ def test_a_setting_under_which_training_diverges_is_not_chosen(
 ) -> None:
     fit = FakeMethod.fit
 
-    def diverging(self: FakeMethod, config: TrainConfig, folder: Path) -> FitRecord:
+    def diverging(self: FakeMethod, config: TrainConfig, folder: Path, device: str) -> FitRecord:
         record = fit(self, config, folder)
         if config.learning_rate == GOOD_RATE or config.seed == 1:
             raise TrainingDiverged("the loss is no number")
