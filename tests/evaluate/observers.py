@@ -75,7 +75,7 @@ def tiny_instruments(classes: tuple[str, ...] = EMOTIONS) -> Instruments:
     clip = tiny_clip()
     return Instruments(
         inception=colours,
-        perceptual=PerceptualDistance(compare_pixels),
+        perceptual=PerceptualDistance(compare_pixels, least=1),
         clip=clip,
         classifiers={
             "red": lambda pictures: colours(pictures)[:, 0],

@@ -14,6 +14,8 @@ from coemogen_train.evaluate.intervals import (
     bootstrap_mean,
     bootstrap_statistic,
     interval_over_seeds,
+    share_interval,
+    spread_out,
     stratified_resamples,
 )
 
@@ -89,6 +91,27 @@ def test_statistic_of_indices_is_bootstrapped_like_the_mean() -> None:
     assert bootstrap_statistic(lambda i: float(values[i].mean()), groups, seed=1) == bootstrap_mean(
         values, groups, seed=1
     )
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 12])
+def test_a_share_is_never_surer_than_wilson(count: int) -> None:
+    values = np.arange(12) < count
+    found = share_interval(values, ["awe"] * 6 + ["fear"] * 6)
+    wilson = scipy.stats.binomtest(count, 12).proportion_ci(method="wilson")
+    assert 0 <= found.low <= wilson.low + 1e-12 and wilson.high - 1e-12 <= found.high <= 1
+    assert found.value == pytest.approx(count / 12) and found.low < found.high
+    if count in (0, 12):
+        assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high))
+
+
+def test_values_that_are_spread_out_give_the_error_of_a_sample() -> None:
+    values = np.random.default_rng(3).normal(size=(2, 12))
+    groups = ["awe", "fear", "fear"] * 4
+    spread = spread_out(values, groups)
+    assert spread.mean(axis=1) == pytest.approx(values.mean(axis=1))
+    for group in ("awe", "fear"):
+        rows = [i for i, name in enumerate(groups) if name == group]
+        assert spread[:, rows].std(axis=1) == pytest.approx(values[:, rows].std(axis=1, ddof=1))
 
 
 def test_interval_over_seeds_agrees_with_scipy() -> None:

@@ -47,6 +47,9 @@ def test_lpips_is_the_packages_on_the_same_weights(tmp_path: Path) -> None:
     ours = lpips_alex(tmp_path / "alexnet-owt-7be5be79.pth")
     assert ours(pictures[:2], pictures[2:]) == pytest.approx(expected.numpy(), rel=1e-4)
     assert ours(pictures[:1], pictures[:1]) == pytest.approx(0, abs=1e-6)
+    small = [noise(20, 20, seed) for seed in range(2)]  # in which the network itself finds nothing
+    larger = [picture.resize((64, 64), Image.Resampling.BICUBIC) for picture in small]
+    assert ours(small[:1], small[1:]) == ours(larger[:1], larger[1:]) > 0
     with pytest.raises(UserError, match="does not hold the weights"):
         resnet50(tmp_path / "alexnet-owt-7be5be79.pth")
 
@@ -58,10 +61,22 @@ def test_pictures_of_different_sizes_are_compared_at_the_smaller_one() -> None:
         shapes.append(tuple(first.shape))
         return (first - second).abs().amax(dim=(1, 2, 3))
 
-    grey = [Image.new("RGB", size, (99, 99, 99)) for size in ((40, 30), (20, 50), (40, 30), (40, 30))]
-    found = PerceptualDistance(compare)(grey[:2], grey[2:])
-    assert found.tolist() == [0, 0]
-    assert sorted(shapes) == [(1, 3, 20, 20), (1, 3, 30, 40)]
+    sizes = (
+        ((90, 80), (70, 99), (900, 600), (30, 20), (600, 600)),
+        ((90, 80),) * 2
+        + (
+            (900, 600),
+            (30, 20),
+            (512, 512),
+        ),
+    )
+    grey = [[Image.new("RGB", size, (99, 99, 99)) for size in side] for side in sizes]
+    assert PerceptualDistance(compare)(*grey).tolist() == [0] * 5
+    bounded = [(80, 90), (70, 70), (512, 768), (64, 96), (512, 512)]
+    assert sorted(shapes) == sorted((1, 3, *size) for size in bounded)
+    shapes.clear()
+    PerceptualDistance(compare, most=None)(grey[0][2:3], grey[1][2:3])  # as the published scripts do
+    assert shapes == [(1, 3, 600, 900)]
 
 
 def test_a_square_is_the_middle_without_aliasing() -> None:

@@ -41,6 +41,8 @@ def test_the_answer_has_every_figure_with_its_interval_and_what_it_rests_on(
         assert told["metrics"][name]["low"] <= told["metrics"][name]["value"] <= told["metrics"][name]["high"]
     assert told["counts"] == {"awe": 5, "fear": 6}
     assert told["real_counts"] == {"awe": 8, "fear": 8}
+    assert told["real_measured"] == {"awe": 6, "fear": 6}  # as many as there are files of the others
+    assert any("not known to be held out" in note for note in told["notes"])
     assert (told["seeds"], told["split"], told["protocol"]) == ([0], "folder", "fixed")
     assert "emo_a" in told["real"] and "fid" not in told["real"]
     assert [Path(entry["file"]).name for entry in told["unreadable"]] == ["005.png"]
@@ -58,6 +60,36 @@ def test_the_published_protocol_tells_what_it_would_have_left_out(
     assert run(["evaluate", *arguments]) == 0
     out = capsys.readouterr().out
     assert "8 pictures do not end in .jpg" in out and "FID" in out
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_was_seen_is_kept_until_a_picture_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coemogen_train.evaluate import observe
+
+    looked = []
+    ordinary = observe.observe
+    monkeypatch.setattr(observe, "observe", lambda *a, **k: looked.append(a[0]) or ordinary(*a, **k))
+    pictures, real = write_pictures(tmp_path / "a", 3), write_pictures(tmp_path / "b", 3, seed=1)
+    arguments = ["evaluate", str(pictures), "--real", str(real), "--out", str(tmp_path / "out"), "--json"]
+    answers = []
+    for expected in (2, 0, 1):
+        looked.clear()
+        assert run(arguments) == 0
+        answers.append(json.loads(capsys.readouterr().out)["metrics"])
+        assert len(looked) == expected
+        if not expected:
+            (pictures / "awe" / "002.png").write_bytes((pictures / "fear" / "000.png").read_bytes())
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_an_answer_that_could_not_be_written_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("taken", encoding="utf-8")
+    sentence = failed([str(tmp_path / "a"), "--real", str(tmp_path), "--out", str(tmp_path / "file")], capsys)
+    assert "nothing can be written there" in sentence and "--out" in sentence
 
 
 def test_folders_without_pictures_or_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

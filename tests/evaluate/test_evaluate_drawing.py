@@ -38,8 +38,8 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
 
 
 def test_pictures_have_seeds_of_their_own_and_are_drawn_once(tmp_path: Path, seeds: dict[int, str]) -> None:
-    def draw(count: int, folder: str = "pictures") -> None:
-        draw_pictures(BASE, ADAPTER, count, tmp_path / folder, 0, SamplingSettings(), PROMPTS)
+    def draw(count: int, folder: str = "pictures") -> dict[str, list[Path]]:
+        return draw_pictures(BASE, ADAPTER, count, tmp_path / folder, 0, SamplingSettings(), PROMPTS)
 
     draw(5)
     assert len(seeds) == 40
@@ -54,6 +54,11 @@ def test_pictures_have_seeds_of_their_own_and_are_drawn_once(tmp_path: Path, see
     seeds.clear()
     draw(5, "elsewhere")
     assert seeds == first
+    seeds.clear()
+    fewer = draw(2)
+    assert not seeds and {name: [file.name for file in files] for name, files in fewer.items()} == {
+        name: ["00000.png", "00001.png"] for name in MIKELS.names
+    }
 
 
 def test_pictures_of_something_else_are_not_taken_for_these(tmp_path: Path, seeds: dict[int, str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coemogen_train.data.rows import Sample
 from coemogen_train.emotions import MIKELS
 from coemogen_train.errors import DataError
 from coemogen_train.evaluate import observe as observing
@@ -50,7 +51,6 @@ def test_accuracy_is_counted_by_hand(pictures: LabelledPictures, seen: Observati
     bright = [colours([pictures.load(i)])[0, :3].sum() * 18 > 24 for i in range(len(pictures))]
     right = [b == (emotion == "awe") for b, emotion in zip(bright, pictures.emotions, strict=True)]
     found = figures(seen, None)["emo_a"]
-    assert 0 < sum(right) < len(right) or found.low == found.high
     assert found.value == pytest.approx(sum(right) / len(right))
     assert seen.right()["clip"].tolist() == right
 
@@ -65,10 +65,56 @@ def test_a_probe_answers_by_name_whatever_the_order_and_spelling_of_its_classes(
 def test_polarity_counts_what_is_of_the_same_group(pictures: LabelledPictures) -> None:
     excited = observe(pictures, tiny_instruments(("excitement", "sadness", *EMOTIONS)))
     told = replace(excited, polarities={e.name: e.polarity for e in MIKELS.emotions})
+    assert excited.polarities == told.polarities  # of emotions that no picture is meant to evoke, too
     assert figures(told, None)["emo_a"].value == 0
     bright = [name == "excitement" for name in told.predicted("clip")]
     wanted = [name == "awe" for name in told.emotions]
     assert figures(told, None)["polarity_a"].value == np.equal(bright, wanted).mean()
+
+
+def test_a_wrong_emotion_of_the_right_group_counts_in_a_set_that_lacks_it(
+    pictures: LabelledPictures, folder: Path
+) -> None:
+    probe = tiny_instruments(("Excitement", "SAD-ness", *EMOTIONS))
+    rows = [
+        Sample(path.name, path, emotion, "test", "0" * 64, 24, 20)
+        for emotion, path in zip(pictures.emotions, pictures.paths, strict=True)
+    ]
+    for given in (LabelledPictures.from_folder(folder), LabelledPictures.from_samples(rows, MIKELS)):
+        told = observe(given, probe)
+        assert told.polarities["Excitement"] == "positive"
+        bright = [name == "Excitement" for name in told.predicted("clip")]
+        wanted = [name == "awe" for name in told.emotions]
+        assert figures(told, None)["polarity_a"].value == np.equal(bright, wanted).mean() > 0.5
+
+
+def test_no_interval_is_certain_nor_leaves_what_its_figure_can_be(seen: Observations) -> None:
+    stories = ("a", "b") * 12
+    narratives = {"awe": ("a", "b"), "fear": ("a", "b")}
+    agreeing = replace(
+        seen,
+        probabilities={"clip": np.eye(2)[[seen.classes["clip"].index(e) for e in seen.emotions]]},
+        stories=stories,
+        narratives=narratives,
+    )
+    bounds = {"narratives": (0, 2), "density": (0, np.inf), "kid": (-np.inf, np.inf), "fid": (0, np.inf)}
+    bounds |= {"lpips": (0, np.inf), "sem_d": (0, np.inf)}
+    of_all = figures(agreeing, agreeing)
+    for named in (of_all, *figures_by_emotion(agreeing, agreeing).values()):
+        for name, interval in named.items():
+            least, most = bounds.get(name, (0, 1))
+            assert least <= interval.low <= interval.value <= interval.high <= most, name
+    assert of_all["emo_a"].value == of_all["emo_a"].high == 1
+    assert of_all["emo_a"].low == pytest.approx(0.862, abs=0.001)  # 24 of 24 by Wilson
+    assert of_all["story"].low < 0.9 > of_all["precision"].low
+
+
+def test_of_one_pair_no_range_is_known(pictures: LabelledPictures) -> None:
+    two = observe(pictures.chosen([0, 1]), tiny_instruments())
+    found = figures(two, None)
+    assert found["lpips"].value > 0
+    for name in ("lpips", "sem_d"):
+        assert np.isnan([found[name].low, found[name].high]).all(), name
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tiff"])
@@ -106,6 +152,7 @@ def test_every_figure_lies_in_its_interval_and_is_what_the_features_say(
     )
     for name, interval in found.items():
         assert interval.low <= interval.value <= interval.high, name
+        assert interval.low < interval.high, name
     assert found["fid"].value == pytest.approx(frechet_distance(seen.inception, real.inception))
     assert found["sem_c"].value == pytest.approx(np.maximum(seen.tops["red"], seen.tops["blue"]).mean())
     within = [
@@ -113,7 +160,8 @@ def test_every_figure_lies_in_its_interval_and_is_what_the_features_say(
         for own in (seen.clip[seen.rows(e)].astype(np.float64) for e in EMOTIONS)
     ]
     assert found["sem_d"].value == pytest.approx(np.mean(within))
-    assert set(figures_by_emotion(seen, real)) == set(EMOTIONS)
+    by_emotion = figures_by_emotion(seen, real)
+    assert [by_emotion[e]["sem_d"].value for e in EMOTIONS] == pytest.approx(within)
     assert figures(seen, real) == found
 
 

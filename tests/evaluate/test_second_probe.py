@@ -168,12 +168,12 @@ def test_features_are_what_enters_the_last_layer(small_weights: tuple[Path, Any]
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("torchvision:resnet50", r"resnet50-11ad3fa6\.pth are not in .*--weights-dir"),
-        ("timm:resnet18", r"resnet18\.\w+\.safetensors are not in"),
+        ("torchvision:resnet50", r"put resnet50-11ad3fa6\.pth \(from https"),
+        ("timm:resnet18", r"put resnet18\.\w+\.safetensors \(from"),
         ("torchvision:resnet5000", "no classifier of this name"),
         (f"{SMALL}@NOTHING", "no such weights"),
         ("timm:resnet5000", "timm has no model"),
-        ("torchvision:squeezenet1_1", "squeezenet1_1-b8a52dc0.pth are not in"),
+        ("torchvision:squeezenet1_1", "put squeezenet1_1-b8a52dc0.pth "),
         ("resnet50", "no backbone of this name"),
     ],
 )
@@ -186,7 +186,7 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path, spec: str, message: str
 
 def test_without_network_the_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"resnet50-11ad3fa6.*hub.*checkpoints: put them there"):
+    with pytest.raises(UserError, match=r"put resnet50-11ad3fa6.*hub.*checkpoints, or.*--weights-dir"):
         load_backbone("torchvision:resnet50")
 
 
