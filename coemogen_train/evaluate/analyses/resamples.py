@@ -73,7 +73,7 @@ class Resamples:
         drawn = percentiles(self.means(one - two), level)
         number = min(effective_number(one, self.clusters), effective_number(two, self.clusters))
         low, high = _newcombe(one, two, number, level)
-        return Interval(drawn.value, min(drawn.low, low), max(drawn.high, high), level)
+        return Interval(drawn.value, max(-1.0, min(drawn.low, low)), min(1.0, max(drawn.high, high)), level)
 
 
 def _newcombe(first: FloatArray, second: FloatArray, number: int, level: float) -> tuple[float, float]:
