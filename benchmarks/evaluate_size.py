@@ -43,6 +43,9 @@ def write_weights(folder: Path) -> None:
     torch.save({}, empty)
     empty.seek(0)
     inception = Blank("inception", ["2048"], feature_extractor_weights_path=empty)
+    for module in inception.modules():
+        if isinstance(module, torch.nn.Conv2d):  # as usually made, its features would be all but the same
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     torch.save(inception.state_dict(), folder / INCEPTION.name)
     torch.save(models.alexnet(weights=None).state_dict(), folder / ALEXNET.name)
     torch.save(models.resnet50(weights=None).state_dict(), folder / IMAGENET.name)
