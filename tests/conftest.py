@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """With `-n`, a worker gets whole files, and one of them all that needs ComfyUI: its servers are shared."""
+    """With `-n`, a worker gets whole files, and one of them all of ComfyUI's, whose servers are shared."""
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
 

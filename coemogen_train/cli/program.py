@@ -116,7 +116,9 @@ def _explain(error: BaseException) -> tuple[int, Answer]:
         return _failed(2, usage)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__name__.split(".")[0]):
         extra = "evaluate" if error.name in _MEASURING else "train"
-        return _failed(2, f'this needs {error.name}, which is not installed: pip install "coemogen[{extra}]".')
+        return _failed(
+            2, f'this needs {error.name}, which is not installed: pip install "coemogen[{extra}]".'
+        )
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return _failed(2, f"{error.filename or 'a file'}: the system refuses this ({error.strerror}).")
     traceback.print_exception(error)

@@ -23,7 +23,7 @@ from .units import Unit, Workshop
 from .variants import Experiment, Variant
 
 _WAIT = 2.0
-_FIGURES = 1  # raised whenever figures of the same observations would come out otherwise
+_FIGURES = 2  # raised whenever figures of the same observations would come out otherwise
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ def estimate(seeds: Sequence[Interval | float], bounds: Bounds = _UNBOUNDED) -> 
     values = tuple(s.value if isinstance(s, Interval) else float(s) for s in seeds)
     pictures = [s for s in seeds if isinstance(s, Interval)]
     errors = tuple(map(_error, pictures)) if len(pictures) == len(seeds) else ()
+    if not all(map(math.isfinite, errors)):  # of a figure of which no spread over pictures can be known
+        errors = ()
     mean = sum(values) / len(values)
     only = seeds[0]
     if len(seeds) > 1:

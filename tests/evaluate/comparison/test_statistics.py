@@ -164,3 +164,10 @@ def test_holm_rejects_as_its_step_down_rule_does() -> None:
                 break
             rejected.add(int(place))
         assert {i for i, p in enumerate(holm(ps)) if p <= 0.05} == rejected
+
+
+def test_a_figure_without_an_interval_over_pictures_has_the_one_over_seeds() -> None:
+    nothing = Interval(0.5, float("nan"), float("nan"))
+    with_nan = estimate([nothing, Interval(0.7, 0.6, 0.8)])
+    assert with_nan == estimate([0.5, 0.7])
+    assert math.isfinite(with_nan.low) and math.isfinite(paired_test(with_nan, estimate([0.1, 0.2])).p)
