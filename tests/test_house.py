@@ -290,6 +290,7 @@ def test_the_settings_and_options_of_the_readme_are_real(repository: Path) -> No
         assert key in {*TrainConfig.model_fields, "key"}, key
     from coemogen_train.cli.program import app
 
-    commands = {command.name for command in app.registered_commands}
+    registered = [*app.registered_commands, *(group.typer_instance.info for group in app.registered_groups)]
+    commands = {command.name for command in registered}
     for command in re.findall(r"^\| `(\w+) ", readme, re.MULTILINE):
         assert command in commands, command
