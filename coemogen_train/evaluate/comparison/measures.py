@@ -77,6 +77,14 @@ _ALL = (
         "the share seen with the polarity asked for",
     ),
     Measure(
+        "polarity_a_second",
+        "Polarity, second probe",
+        "higher",
+        2,
+        _SHARE,
+        "the same by the second probe",
+    ),
+    Measure(
         "fid",
         "FID",
         "lower",
