@@ -13,7 +13,7 @@ from . import words
 from .claims import Claims, Judged, judge, load_claims
 from .page import comparison_page
 from .published import SOURCE
-from .result import Comparison
+from .result import Comparison, plain_json
 from .tables import (
     costs_table,
     experiments,
@@ -60,7 +60,7 @@ def write_report(
 def as_json(comparison: Comparison, claims: Claims, judged: Sequence[Judged]) -> dict[str, Any]:
     """The comparison with its claims, in numbers that JSON has."""
     told = comparison.to_dict()
-    told["claims"] = [entry.to_dict() for entry in judged]
+    told["claims"] = [plain_json(entry.to_dict()) for entry in judged]
     told["claims_file_sha256"] = claims.sha256
     return told
 

@@ -90,7 +90,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: every metric an object with mean, low, high and values, null for none."""
-        told = _plain(asdict(self))
+        told = plain_json(asdict(self))
         for row in told["rows"]:
             row.update(row.pop("metrics"))
             for point in row["curve"]:
@@ -98,12 +98,12 @@ class Comparison:
         return told
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """Without numbers that are not finite, for which JSON has no word."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     return value

@@ -195,6 +195,20 @@ def test_figures_that_are_none_break_nothing(
     )
 
 
+def test_a_single_seed_with_hardly_any_pictures_is_strict_json(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    comparison = make_comparison(seeds=(1,))
+    rows = [
+        replace(row, metrics={name: replace(figure, errors=()) for name, figure in row.metrics.items()})
+        for row in comparison.rows
+    ]
+    found, _, _ = write_report(replace(comparison, rows=tuple(rows)), tmp_path)
+    claims = json.loads(found.read_text(encoding="utf-8"))["claims"]
+    tested = [claim["test"]["difference"] for claim in claims if "test" in claim]
+    assert tested and all(difference["low"] is None for difference in tested)
+
+
 def test_a_plot_says_in_words_what_it_shows(make_comparison: Callable[..., Comparison]) -> None:
     rows = [row for row in make_comparison().rows if row.experiment == "table"]
     drawn = curves_plot(rows)
