@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .answer import Answer
-from .options import Base, Device, Json, Vision, pick_device
+from .options import Base, Device, Encoders, Json, Vision, pick_device
 from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..adapter.file import Adapter
     from ..evaluate.analyses import ContentSet, Eyes, Name
     from ..evaluate.analyses.sections import Result
-
-
-class Encoders(str, Enum):
-    """Who looks at the pictures."""
-
-    paper = "paper"
-    toy = "toy"
 
 
 # Pictures of each emotion, steps, stretches, batch. In the toy world they make 41 thousand picture-steps of

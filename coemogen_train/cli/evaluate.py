@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .answer import Answer, as_json_line
-from .options import Device, Json, OptionalVision, pick_device
+from .options import Device, Encoders, Json, OptionalVision, pick_device
 from .progress import Report, progress_bar
 
 if TYPE_CHECKING:
@@ -28,13 +28,6 @@ class Protocol(str, Enum):
 
     fixed = "fixed"
     published = "published"
-
-
-class Encoders(str, Enum):
-    """Whose eyes."""
-
-    paper = "paper"
-    toy = "toy"
 
 
 class Split(str, Enum):

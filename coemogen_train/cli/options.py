@@ -21,6 +21,13 @@ OptionalVision = Annotated[str | None, _VISION]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes the first that is there.")]
 
 
+class Encoders(str, Enum):
+    """Who looks at the pictures that are measured."""
+
+    paper = "paper"
+    toy = "toy"
+
+
 class Prediction(str, Enum):
     """What a U-Net predicts."""
 
