@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .comfyui.installation import missing
+from .comfyui.installation import NotHere, find_chromium, missing
 
 # Read by huggingface_hub when it is imported: a test that wants the network fails at once instead of waiting.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -29,6 +30,19 @@ _ROOT = Path(__file__).resolve().parents[1]
 def repository() -> Path:
     """The root folder of this repository."""
     return _ROOT
+
+
+@pytest.fixture
+def chromium() -> Iterator[Any]:
+    """A Chromium for pages that need no ComfyUI."""
+    try:
+        find_chromium()
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    from .comfyui.front_end import chromium as started
+
+    with started() as browser:
+        yield browser
 
 
 class _NoPackage:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from coemogen_train.data import TrainingSet, prepare
 from coemogen_train.data.review_session import review_set
 
-from ..comfyui.installation import NotHere, find_chromium
 from .conftest import noise_image
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>\u202e end"
-
-
-@pytest.fixture
-def chromium() -> Iterator[Any]:
-    try:
-        find_chromium()
-    except NotHere as reason:
-        pytest.skip(str(reason))
-    from ..comfyui.front_end import chromium as started
-
-    with started() as browser:
-        yield browser
 
 
 def test_keys_accept_mend_reject_and_undo(chromium: Any, tmp_path: Path) -> None:

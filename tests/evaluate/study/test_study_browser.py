@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from coemogen_train.evaluate.study import read_answers, score_study
 
-from ...comfyui.installation import NotHere, find_chromium
 from .simulated import METHODS, make_pictures, make_study
-
-
-@pytest.fixture
-def chromium() -> Iterator[Any]:
-    try:
-        find_chromium()
-    except NotHere as reason:
-        pytest.skip(str(reason))
-    from ...comfyui.front_end import chromium as started
-
-    with started() as browser:
-        yield browser
 
 
 def test_page_is_answered_saved_and_scored(chromium: Any, tmp_path: Path) -> None:
