@@ -27,13 +27,13 @@ from ..train.folder_lock import run_lock
 from ..train.frozen import load_frozen_base, park_unet, set_precision
 from ..train.history import History
 from ..train.items import TrainingItems
-from ..train.loop import optimise
 from ..train.objective import Losses, denoising_loss, min_snr_weights
 from ..train.optimiser import GroupedAdamW
 from ..train.precision import LossScale
 from ..train.resume import save_run, take_up
 from ..train.setup import Batches, Stepping, make_accelerator, run_folders
 from ..train.start import Start, begin
+from ..train.step import optimise
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

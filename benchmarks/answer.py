@@ -1,0 +1,127 @@
+"""How a benchmark is asked and how it answers: the same options everywhere, JSON, words and a plot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coemogen_train.files import atomic_path, atomic_write_text
+
+from .machine import best_device, describe, in_a_line
+from .rounds import Spread
+
+RESULTS = Path("benchmarks/results")
+
+
+class Question:
+    """The command line of a benchmark: `--quick`, `--json`, `--out`, `--device`, and what it adds.
+
+    Use: `question = Question(__doc__, "step")`, `question.parser.add_argument(...)`, `told = question.ask()`.
+    """
+
+    def __init__(self, doc: str | None, name: str) -> None:
+        self.name = name
+        self.parser = argparse.ArgumentParser(
+            prog=f"python -m benchmarks.{name}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.parser.add_argument("--quick", action="store_true", help="within two minutes on two cores")
+        self.parser.add_argument("--json", action="store_true", help="print one JSON object")
+        self.parser.add_argument("--out", type=Path, help=f"folder; default {RESULTS / name}")
+        self.parser.add_argument("--device", type=torch.device, default=None, help="cpu, cuda, cuda:1")
+
+    def ask(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Read the command line; `device` and `out` are filled in."""
+        chosen = self.parser.parse_args(arguments)
+        chosen.device = chosen.device or best_device()
+        chosen.out = (chosen.out or RESULTS / self.name).absolute()
+        chosen.begun = time.perf_counter()
+        return chosen
+
+
+def answer(chosen: argparse.Namespace, name: str, told: Mapping[str, Any], words: str) -> None:
+    """Write `<name>.json` into the folder and print it, or `words` for people.
+
+    Args:
+        told: figures by name; a `Spread` becomes median, low and high. The machine, the seconds that all took
+            and whether it was the quick form stand beside them.
+        words: Markdown.
+    """
+    machine = describe(chosen.device)
+    whole = {
+        **{key: _plain(value) for key, value in told.items()},
+        "benchmark": name,
+        "quick": bool(chosen.quick),
+        "seconds_in_all": round(time.perf_counter() - chosen.begun, 1),
+        "machine": machine,
+    }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(chosen.out / f"{name}.json", json.dumps(whole, indent=1) + "\n")
+    if chosen.json:
+        print(json.dumps(whole))
+    else:
+        print(f"{words.rstrip()}\n\n{in_a_line(machine)}\n{chosen.out / (name + '.json')}")
+
+
+def progress(text: str) -> None:
+    """Say on standard error how far a benchmark is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def figure(width: float = 8.0, height: float = 4.0, columns: int = 1) -> tuple[Any, Any]:
+    """A figure of matplotlib without a window, and its axes (an array where there are several columns)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(1, columns, figsize=(width, height), layout="constrained")
+
+
+def save_figure(drawn: Any, file: Path) -> None:
+    """Write a figure as PNG or SVG, whole or not at all; equal figures are equal bytes."""
+    from matplotlib import pyplot
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as part:
+        metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
+        drawn.savefig(part, format=file.suffix[1:], dpi=140, metadata=metadata)
+    pyplot.close(drawn)
+
+
+def bars(
+    axes: Any, spreads: Mapping[str, Spread], title: str, x_name: str, line: float | None = None
+) -> None:
+    """Horizontal bars of medians with whiskers from the lowest to the highest; line: where a bound is."""
+    names = list(spreads)
+    for place, name in enumerate(names):
+        spread = spreads[name]
+        reach = [[spread.median - spread.low], [spread.high - spread.median]]
+        axes.barh(place, spread.median, xerr=reach, color="#2b6cb0", ecolor="#444", capsize=3, height=0.6)
+        axes.text(spread.high, place, f"  {spread.median:.3g}", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(x_name)
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    if line is not None:
+        axes.axvline(line, color="#c2452d", linestyle="--", linewidth=1)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, (Path, torch.device, torch.dtype)) else value

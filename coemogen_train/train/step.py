@@ -1,0 +1,95 @@
+"""One optimiser step: micro-batches in, weights moved, nothing waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import ConfigError
+from .history import StepReading
+from .memory import memory_cure
+from .optimiser import gradient_norm, learning_rate_at, scale_gradients
+from .setup import Run, Stepping
+
+
+@contextmanager
+def memory_told(run: Run) -> Iterator[None]:
+    """Turn the device's cry for memory into what to do about it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        config = run.config
+        raise ConfigError(
+            f"the GPU has not enough memory for batch_size {config.batch_size} at {config.resolution} px: "
+            f"{memory_cure(config)}; what was saved is kept, and --resume goes on."
+        ) from None
+
+
+def optimise(run: Stepping, step: int) -> StepReading:
+    """Do optimiser step `step` (the first is 0) without waiting for the device.
+
+    Everything that decides about the update (which groups were present, whether a loss or a gradient is
+    finite) stays on the device and guards it there.
+    """
+    config, optimiser = run.config, run.optimiser
+    processes, whole = run.accelerator.num_processes, run.effective_batch
+    scale = run.loss_scale.scale
+    tallies = []
+    optimiser.zero_grad()
+    turns = run.batches.micro_batches(step, config.batch_size, run.accelerator.process_index, processes)
+    for positions in turns:
+        batch = run.batches.batch(step, positions).to(run.device)
+        # A micro-batch counts as its share of the effective batch, whose gradient is a mean over processes.
+        parts = whole / (len(positions) * processes)
+        # Several processes exchange gradients once per step, each with its last micro-batch.
+        with nullcontext() if positions is turns[-1] else run.accelerator.no_sync(run.model):
+            with run.autocast():
+                losses = run.model(batch)
+            (losses.total * (scale / parts)).backward()
+        bad = _spread((~torch.isfinite(losses.per_sample)).float(), positions, whole)
+        means = torch.stack([losses.ldm, losses.semantic]) * (config.accumulate / parts)
+        tallies.append(torch.cat([means, bad, losses.presence]))
+
+    tally = torch.stack(tallies).sum(0)
+    if processes > 1:
+        tally = run.accelerator.reduce(tally, "sum")
+    means = tally[:2] / (config.accumulate * processes)
+    bad_samples, presence = tally[2 : 2 + whole], tally[2 + whole :]
+
+    norm = gradient_norm(optimiser.parameters) / scale
+    bad_loss = bad_samples.any()
+    skipped = bad_loss | ~torch.isfinite(norm)
+    if config.max_grad_norm or run.loss_scale.enabled:
+        scale_gradients(optimiser.parameters, _clip_factor(norm, config.max_grad_norm) / scale)
+    optimiser.learning_rate = learning_rate_at(
+        step, config.learning_rate, config.warmup_steps, config.schedule, config.steps
+    )
+    optimiser.step(presence, skipped)
+    run.loss_scale.update(skipped)
+    return StepReading(
+        step=step + 1,
+        learning_rate=optimiser.learning_rate,
+        values=torch.cat([means, torch.stack([norm, scale])]),
+        skipped=skipped,
+        # While the fp16 loss scale can still be lowered, an overflow is its ordinary way of finding its size.
+        bad=bad_loss | (skipped & (scale <= 1)),
+        bad_samples=bad_samples,
+    )
+
+
+def _spread(values: Tensor, positions: list[int], count: int) -> Tensor:
+    """Put one value per position into zeros [count], where `values` is, without waiting for the device."""
+    if positions[-1] - positions[0] + 1 == len(positions):
+        return F.pad(values, (positions[0], count - 1 - positions[-1]))
+    places = torch.tensor(positions)
+    if values.device.type == "cuda":
+        places = places.pin_memory().to(values.device, non_blocking=True)
+    return values.new_zeros(count).scatter(0, places.to(values.device), values)
+
+
+def _clip_factor(norm: Tensor, max_norm: float) -> Tensor:
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0) if max_norm else torch.ones_like(norm)
