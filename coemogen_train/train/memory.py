@@ -21,8 +21,8 @@ _CUDA_CONTEXT = round(0.6 * _GIB)
 # to 8% above what its tensors add up to, and up to 60 MB where convolutions laid out their weights anew.
 _WORKSPACE = 128 << 20
 _LOSS = 0.1
-# The optimiser gathers weights and gradients, and works on copies of them, when the activations are gone.
-_OPTIMISER_COPIES = 6
+# The optimiser gathers weights and gradients when the activations are gone.
+_OPTIMISER_COPIES = 3
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .adamw import Rows, update_rows
+
 
 def learning_rate_at(
     step: int, learning_rate: float, warmup_steps: int, schedule: str = "constant", steps: int = 0
@@ -29,8 +31,8 @@ class _Bank:
     """Parameters of one layout, seen as one matrix with a row per group.
 
     A parameter that is stacked along `group_dim` in blocks of `rank` rows (or columns) contributes the block
-    of group g to row g. Ordinary parameters form a bank with a single row. One matrix means some ten kernels
-    per step however many layers there are, and the factors that differ between groups become a column vector.
+    of group g to row g. Ordinary parameters form a bank with a single row. So a step is one call of torch's
+    fused AdamW per group, however many layers there are.
     """
 
     def __init__(self, named: list[tuple[str, nn.Parameter]], groups: int, averaged: bool) -> None:
@@ -41,12 +43,13 @@ class _Bank:
         width = sum(parameter.numel() for parameter in self.parameters) // groups
         self.exp_avg = torch.zeros(groups, width, dtype=like.dtype, device=like.device)
         self.exp_avg_sq = torch.zeros_like(self.exp_avg)
-        self.steps = torch.zeros(groups, 1, dtype=torch.float32, device=like.device)
+        self.steps = torch.zeros(groups, dtype=torch.float32, device=like.device)
+        self._gradients: Tensor | None = None
         weights = (parameter.detach() for parameter in self.parameters)
         self.average = self.gather(weights) if averaged else None
         self.mask: Tensor | None = None
         if any(hasattr(parameter, "trainable_mask") for parameter in self.parameters):
-            self.mask = self.gather(_mask_of(parameter) for parameter in self.parameters)
+            self.mask = self.gather(_mask_of(parameter) for parameter in self.parameters) != 0
 
     def _rows(self, parameter: nn.Parameter, tensor: Tensor) -> Tensor:
         """View `tensor`, shaped like `parameter`, with the groups first: [groups, ...]."""
@@ -56,20 +59,23 @@ class _Bank:
         return tensor.unflatten(dim, (self.groups, -1)).movedim(dim, 0)
 
     def gather(self, tensors: Iterable[Tensor]) -> Tensor:
-        """Copy one tensor per parameter into a matrix [groups, width]."""
-        pairs = zip(self.parameters, tensors, strict=True)
-        return torch.cat(
-            [self._rows(parameter, tensor).reshape(self.groups, -1) for parameter, tensor in pairs], 1
-        )
+        """Copy one tensor per parameter into a new matrix [groups, width]."""
+        matrix = torch.empty_like(self.exp_avg)
+        pieces, rows = self._paired(matrix, tensors)
+        torch._foreach_copy_(pieces, rows)
+        return matrix
 
     def scatter(self, matrix: Tensor, into: Iterable[Tensor]) -> None:
         """Copy a matrix [groups, width] back into one tensor per parameter."""
-        targets = [
-            self._rows(parameter, tensor) for parameter, tensor in zip(self.parameters, into, strict=True)
-        ]
-        pieces = matrix.split([target[0].numel() for target in targets], dim=1)
-        sources = [piece.view(target.shape) for piece, target in zip(pieces, targets, strict=True)]
-        torch._foreach_copy_(targets, sources)
+        pieces, rows = self._paired(matrix, into)
+        torch._foreach_copy_(rows, pieces)
+
+    def _paired(self, matrix: Tensor, tensors: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of `matrix` and of one tensor per parameter, [groups, ...] each, that hold the same."""
+        pairs = zip(self.parameters, tensors, strict=True)
+        rows = [self._rows(parameter, tensor) for parameter, tensor in pairs]
+        pieces = matrix.split([row[0].numel() for row in rows], dim=1)
+        return [piece.view(row.shape) for piece, row in zip(pieces, rows, strict=True)], rows
 
     def matrices(self) -> list[tuple[str, Tensor]]:
         """List what is kept of every weight, by its name in a checkpoint."""
@@ -77,10 +83,23 @@ class _Bank:
         return kept if self.average is None else [*kept, ("ema", self.average)]
 
     def gradients(self) -> Tensor:
-        return self.gather(
-            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            for parameter in self.parameters
-        )
+        """Give the gradients [groups, width], and take them off the parameters when first asked."""
+        if self._gradients is None:
+            self._gradients = self.gather(
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                for parameter in self.parameters
+            )
+            self._free()
+        return self._gradients
+
+    def forget_gradients(self) -> None:
+        """Free them, wherever they are."""
+        self._gradients = None
+        self._free()
+
+    def _free(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
 
 
 class GroupedAdamW:
@@ -133,13 +152,23 @@ class GroupedAdamW:
                 parameter.register_hook(_mask_of(parameter).mul)
 
     @torch.no_grad()
-    def step(self, presence: Tensor, found_inf: Tensor | None = None) -> None:
-        """Update from the `.grad` of the parameters, without a device sync.
+    def gradient_norm(self) -> Tensor:
+        """Give the Euclidean norm of all gradients together, a float32 scalar on their device.
+
+        The gradients are taken off the parameters; they wait here for `step`.
+        """
+        norms = [torch.linalg.vector_norm(bank.gradients()) for _, bank in self._banks()]
+        return torch.linalg.vector_norm(torch.stack(norms).float())
+
+    @torch.no_grad()
+    def step(self, presence: Tensor, found_inf: Tensor | None = None, divisor: Tensor | None = None) -> None:
+        """Update from the gradients of the parameters and free them, without a device sync.
 
         Arguments:
             presence: [groups], bool or numbers; non-zero where the effective batch (every accumulated
                 micro-batch, on every process) holds a sample of the group.
             found_inf: scalar, non-zero when the gradients must not be used; then nothing at all changes.
+            divisor: scalar by which the gradients are divided first; None: 1.
         """
         for bank in (self._stacked, self._ordinary):
             if bank is None:
@@ -147,43 +176,29 @@ class GroupedAdamW:
             present = (
                 presence != 0 if bank is self._stacked else torch.ones_like(presence[:1], dtype=torch.bool)
             )
-            allowed = present if found_inf is None else present & (found_inf == 0)
-            self._update(bank, allowed[:, None])
+            self._update(bank, present if found_inf is None else present & (found_inf == 0), divisor)
+            bank.forget_gradients()
 
-    def _update(self, bank: _Bank, active: Tensor) -> None:
-        """Do one step of AdamW for the rows where `active` [groups, 1] holds.
-
-        For the others each factor is chosen so that the arithmetic gives back the very same bits: x * 1, x +
-            0 * y.
-        Their gradients are replaced first, because 0 * NaN would not be 0.
-        """
-        beta1, beta2 = self.betas
-        one, zero = torch.ones_like(bank.exp_avg[:, :1]), torch.zeros_like(bank.exp_avg[:, :1])
-        moving = active if bank.mask is None else active & bank.mask
-        gradients = torch.where(moving, bank.gradients(), zero)
+    def _update(self, bank: _Bank, active: Tensor, divisor: Tensor | None) -> None:
+        """Do one step of AdamW for the groups where `active` [groups] holds; the others keep their bits."""
         weights = bank.gather(parameter.detach() for parameter in bank.parameters)
-
-        bank.steps += active
-        steps = bank.steps.to(torch.float64 if bank.steps.device.type != "mps" else torch.float32)
-        correction1 = torch.where(active, (1 - beta1**steps).to(one.dtype), one)
-        correction2 = torch.where(active, (1 - beta2**steps).to(one.dtype), one)
-        step_size = torch.where(active, self.learning_rate / correction1, zero)
-
-        before = weights.clone() if bank.mask is not None else weights
-        weights *= torch.where(active, one * (1 - self.learning_rate * self.weight_decay), one)
-        bank.exp_avg.lerp_(gradients, torch.where(active, one * (1 - beta1), zero).expand_as(gradients))
-        bank.exp_avg_sq.mul_(torch.where(active, one * beta2, one)).addcmul_(
-            gradients, gradients, value=1 - beta2
+        before = None if bank.mask is None else weights.clone()
+        update_rows(
+            Rows(weights, bank.gradients(), bank.exp_avg, bank.exp_avg_sq, bank.steps),
+            active,
+            torch.ones_like(bank.steps[0]) if divisor is None else divisor.float(),
+            lr=self.learning_rate,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
         )
-        denominator = (bank.exp_avg_sq.sqrt() / correction2.sqrt()).add_(self.eps)
-        weights -= step_size * (bank.exp_avg / denominator)
-        if bank.mask is not None:
+        if before is not None and bank.mask is not None:
             weights = torch.where(bank.mask, weights, before)
         if bank.average is not None:
-            decay = ((1 + bank.steps) / (10 + bank.steps)).clamp(max=self.ema_decay).to(one)
-            share = torch.where(active, 1 - decay, zero)
-            bank.average.lerp_(weights, share.expand_as(weights))
-        bank.scatter(weights, bank.parameters)
+            decay = ((1 + bank.steps) / (10 + bank.steps)).clamp(max=self.ema_decay).to(weights)
+            share = torch.where(active, 1 - decay, torch.zeros_like(decay))
+            bank.average.lerp_(weights, share[:, None].expand_as(weights))
+        bank.scatter(weights, (parameter.detach() for parameter in bank.parameters))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -205,14 +220,14 @@ class GroupedAdamW:
 
     def zero_grad(self) -> None:
         """Free the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
+        for _, bank in self._banks():
+            bank.forget_gradients()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give the state as named tensors: moments in the parameters' shapes, steps [groups] per bank."""
         state: dict[str, Tensor] = {}
         for bank_name, bank in self._banks():
-            state[f"steps.{bank_name}"] = bank.steps[:, 0].clone()
+            state[f"steps.{bank_name}"] = bank.steps.clone()
             for kind, matrix in bank.matrices():
                 tensors = [torch.empty_like(parameter) for parameter in bank.parameters]
                 bank.scatter(matrix, tensors)
@@ -232,7 +247,7 @@ class GroupedAdamW:
         if unequal:
             raise ValueError(f"the optimiser's stored state does not fit, first at {unequal[0]!r}")
         for bank_name, bank in self._banks():
-            bank.steps.copy_(state[f"steps.{bank_name}"][:, None])
+            bank.steps.copy_(state[f"steps.{bank_name}"])
             for kind, matrix in bank.matrices():
                 matrix.copy_(bank.gather(state[f"{kind}.{name}"].to(matrix) for name in bank.names))
 
@@ -251,15 +266,3 @@ def _mask_of(parameter: Any) -> Tensor:
 
 def _group_count(parameter: Any) -> int:
     return int(parameter.shape[parameter.hilora_group_dim] // parameter.hilora_rank)
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Give the Euclidean norm of all gradients together, a float32 scalar on their device."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
-
-
-def scale_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
-    """Multiply every gradient by one scalar tensor, in place and without a sync."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    torch._foreach_mul_(gradients, factor)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..errors import ConfigError
 from .history import StepReading
 from .memory import memory_cure
-from .optimiser import gradient_norm, learning_rate_at, scale_gradients
+from .optimiser import learning_rate_at
 from .setup import Run, Stepping
 
 
@@ -60,15 +60,13 @@ def optimise(run: Stepping, step: int) -> StepReading:
     means = tally[:2] / (config.accumulate * processes)
     bad_samples, presence = tally[2 : 2 + whole], tally[2 + whole :]
 
-    norm = gradient_norm(optimiser.parameters) / scale
+    norm = optimiser.gradient_norm() / scale
     bad_loss = bad_samples.any()
     skipped = bad_loss | ~torch.isfinite(norm)
-    if config.max_grad_norm or run.loss_scale.enabled:
-        scale_gradients(optimiser.parameters, _clip_factor(norm, config.max_grad_norm) / scale)
     optimiser.learning_rate = learning_rate_at(
         step, config.learning_rate, config.warmup_steps, config.schedule, config.steps
     )
-    optimiser.step(presence, skipped)
+    optimiser.step(presence, skipped, scale * _excess(norm, config.max_grad_norm))
     run.loss_scale.update(skipped)
     return StepReading(
         step=step + 1,
@@ -91,5 +89,6 @@ def _spread(values: Tensor, positions: list[int], count: int) -> Tensor:
     return values.new_zeros(count).scatter(0, places.to(values.device), values)
 
 
-def _clip_factor(norm: Tensor, max_norm: float) -> Tensor:
-    return (max_norm / (norm + 1e-6)).clamp(max=1.0) if max_norm else torch.ones_like(norm)
+def _excess(norm: Tensor, max_norm: float) -> Tensor:
+    """By what the gradients are divided so that their norm is at most `max_norm`; 0 is no limit."""
+    return ((norm + 1e-6) / max_norm).clamp(min=1.0) if max_norm else torch.ones_like(norm)

@@ -89,11 +89,11 @@ def test_what_is_no_fit_of_the_method_is_said_in_one_sentence(key, config, folde
 @pytest.mark.parametrize("key", ["textual_inversion", "emogen", "coemogen"])
 def test_a_fit_that_diverges_says_so_and_again_at_once(key, config, folder, monkeypatch, tiny_resnet):
     config = config.model_copy(update={"max_bad_steps": 2, "log_every": 1})
-    where = "coemogen_train.train.step.gradient_norm"  # of every method's step
-    monkeypatch.setattr(where, lambda parameters: torch.tensor(float("nan")))
+    where = "coemogen_train.train.optimiser.GroupedAdamW.gradient_norm"  # of every method's step
+    monkeypatch.setattr(where, lambda optimiser: torch.tensor(float("nan")))
     with pytest.raises(TrainingDiverged, match="2 steps in a row"):
         METHODS[key].fit(config, folder)
-    monkeypatch.setattr(where, lambda parameters: pytest.fail("another step"))
+    monkeypatch.setattr(where, lambda optimiser: pytest.fail("another step"))
     with pytest.raises(TrainingDiverged, match="would end so again"):
         METHODS[key].fit(config, folder)
     assert not (folder / "fit.json").exists()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from coemogen_train.train.optimiser import GroupedAdamW, gradient_norm, learning_rate_at
+from coemogen_train.train.adamw import Rows, update_rows
+from coemogen_train.train.optimiser import GroupedAdamW, learning_rate_at
 
 GROUPS, RANK, IN, OUT = 3, 2, 5, 4
 
@@ -145,7 +146,8 @@ def test_gradient_norm_matches_torch():
     model = Stack()
     loss_of(model(*batches(1)[0])).backward()
     expected = nn.utils.clip_grad_norm_(copy_with_gradients(model), 1.0)
-    torch.testing.assert_close(gradient_norm(model.parameters()).double(), expected, rtol=1e-6, atol=0)
+    found = GroupedAdamW(model.named_parameters()).gradient_norm()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
 
 
 def copy_with_gradients(model: Stack) -> list[nn.Parameter]:
@@ -217,3 +219,33 @@ def test_the_cosine_rate_falls_from_the_warm_up_to_nothing_and_knows_nothing_of_
     expected = [(1 + np.cos(np.pi * k / 100)) / 2 for k in range(100)]
     np.testing.assert_allclose(rates[4:], expected, atol=1e-12)
     assert learning_rate_at(103, 1.0, 4) == 1.0
+
+
+def test_devices_without_a_fused_kernel_compute_the_same_and_leave_the_same_rows_alone():
+    generator = torch.Generator().manual_seed(3)
+    start = [torch.rand(3, 7, generator=generator, dtype=torch.float64) for _ in range(4)]
+    start[1][2] = float("nan")  # of a row that stays
+    found = []
+    for fused in (True, False):
+        rows = Rows(*(tensor.clone() for tensor in start), torch.tensor([0.0, 9.0, 4.0]))
+        update_rows(
+            *(rows, torch.tensor([True, True, False]), torch.tensor(2.0)),
+            **{"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "fused": fused},
+        )
+        found.append(rows)
+    ours, plain = found
+    assert ours.steps.tolist() == plain.steps.tolist() == [1, 10, 4]
+    for name in ("weights", "exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-12, atol=0)
+    for kept, rows in ((start[0], ours.weights), (start[0], plain.weights), (start[2], plain.exp_avg)):
+        assert torch.equal(kept[2], rows[2]) and not torch.equal(kept[:2], rows[:2])
+
+
+def test_gradients_are_divided_before_the_moments_see_them():
+    divided, plain = Stack(), Stack()
+    for model, divisor in ((divided, torch.tensor(4.0)), (plain, None)):
+        optimiser = GroupedAdamW(model.named_parameters())
+        (loss_of(model(*batches(1)[0])) * (1 if divisor is None else 4)).backward()
+        optimiser.gradient_norm()
+        optimiser.step(torch.ones(GROUPS), divisor=divisor)
+    assert all(torch.equal(a, b) for a, b in zip(divided.parameters(), plain.parameters(), strict=True))
