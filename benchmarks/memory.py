@@ -1,0 +1,284 @@
+"""Peak memory of a training step, and what the plan of a run says of it: `python -m benchmarks.memory`.
+
+Every point is a process of its own that makes a base, does two whole steps (forward, backward, optimiser) and
+tells how far its memory rose; beside it stands what the plan estimates for the same settings. Measured are,
+on a CPU, the bytes of resident memory above those of the interpreter with its libraries, and on a GPU those
+that PyTorch's allocator took from the device, the context apart. The weights are random, of Stable
+Diffusion 1.5's sizes or the toy's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from coemogen_train.base.shape import read_base_shape
+from coemogen_train.emotions import MIKELS
+from coemogen_train.train.memory import MemoryEstimate, estimate_memory
+from coemogen_train.train.rehearsal import MetaModels, rehearse_encoding, rehearse_step
+
+from .answer import Question, answer, figure, progress, save_figure
+from .models import Size
+from .processes import Measured, measure
+from .rounds import Spread
+from .stepping import VISION_WIDTH, made_config
+from .toyruns import table
+
+_MIB, _GIB = 2**20, 2**30
+NAMES: dict[Size, str] = {"sd15": "SD 1.5's sizes", "toy": "the toy"}
+# What a step of Stable Diffusion 1.5 at 512 px in bf16, batch 1, may take on a GPU.
+GPU_BOUNDS = {"checkpointed": 4.0 * _GIB, "plain": 7.5 * _GIB}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The settings of one measurement."""
+
+    size: Size
+    resolution: int
+    batch_size: int
+    checkpointing: bool
+    precision: str = "fp32"
+
+    def words(self) -> str:
+        with_it = "with" if self.checkpointing else "without"
+        return (
+            f"{NAMES[self.size]}, {self.resolution} px, batch {self.batch_size}, {self.precision}, "
+            f"{with_it} checkpointing"
+        )
+
+
+def points(quick: bool, device: torch.device) -> list[Point]:
+    """What is measured, the smallest first."""
+    toy = [(64, count) for count in ((8, 32) if quick else (8, 32, 128))]
+    if device.type == "cuda":
+        real = [(512, count) for count in ((1, 2) if quick else (1, 2, 4, 8))]
+        precision = "bf16"
+    else:
+        more = [] if quick else [(256, 1), (512, 1), (128, 2), (128, 4), (256, 2), (256, 4)]
+        real = [(64, 1), (128, 1), *more]
+        precision = "fp32"
+    sizes: dict[Size, list[tuple[int, int]]] = {"toy": toy, "sd15": real}
+    return [
+        Point(size, resolution, count, checkpointing, precision)
+        for size, places in sizes.items()
+        for resolution, count in places
+        for checkpointing in (False, True)
+    ]
+
+
+class Estimates:
+    """What the plan says of points; the models without memory are made once for each size."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._models: dict[tuple[Size, str], MetaModels] = {}
+
+    def of(self, point: Point) -> MemoryEstimate:
+        """The plan's estimate of a point, but for the context of a GPU."""
+        kind = self._device.type
+        config = made_config({name: getattr(point, name) for name in _SETTINGS})
+        shape = read_base_shape("toy" if point.size == "toy" else "stable-diffusion-v1-5/unknown")
+        key = (point.size, point.precision)
+        if key not in self._models:
+            self._models[key] = MetaModels.build(config, shape, MIKELS, VISION_WIDTH)
+        models = self._models[key]
+        step = rehearse_step(models, config, shape, kind, point.checkpointing)
+        encoding = rehearse_encoding(models, point.resolution, 1)
+        # As of a CPU, which has no context of its own: measured on a GPU is what stands beside it.
+        return estimate_memory(models, config, "cpu", step, None, encoding).plain
+
+
+_SETTINGS = ("resolution", "batch_size", "precision")
+
+
+def step_alone(point: Point, device: torch.device) -> dict[str, int]:
+    """In a process of its own: bytes before anything was made, with the weights, and at the peak of two steps."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  # libraries are no part of a step
+    from transformers import CLIPTextModel  # noqa: F401
+
+    from coemogen_train.train.step import optimise
+
+    from .stepping import make_stepping
+
+    bare = _bytes_now(device)
+    config = made_config({name: getattr(point, name) for name in _SETTINGS})
+    run = make_stepping(point.size, config, device, point.checkpointing)
+    weights = _bytes_now(device)
+    _forget_peak(device)
+    for step in range(2):  # the optimiser's moments are there in the second alone
+        float(optimise(run, step).values[0])
+    return {"bare": bare, "weights": weights - bare, **_peak(device, bare)}
+
+
+def _bytes_now(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status("VmRSS") or int(psutil.Process().memory_info().rss)
+
+
+def _forget_peak(device: torch.device) -> None:
+    """Let the peak begin anew: what was there while weights were made does not count."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as told:
+            told.write("5")
+
+
+def _peak(device: torch.device, bare: int) -> dict[str, int]:
+    """Bytes at the peak above `bare`, where the process itself can tell."""
+    if device.type == "cuda":
+        return {
+            "peak": torch.cuda.max_memory_reserved(device) - bare,
+            "allocated": torch.cuda.max_memory_allocated(device) - bare,
+        }
+    highest = _status("VmHWM")
+    return {} if highest is None else {"peak": highest - bare}
+
+
+def _status(key: str) -> int | None:
+    """A figure of Linux about this process, in bytes."""
+    if sys.platform != "linux":
+        return None
+    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":")), None)
+
+
+def measured(point: Point, estimate: MemoryEstimate, device: torch.device) -> dict[str, Any]:
+    """One point as `--json` answers it; all sizes in bytes."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--point", json.dumps(asdict(point))]
+    found: Measured = measure([*command, "--device", str(device)])
+    told = found.answer
+    seen = found.peak if found.anonymous is None else found.anonymous
+    peak = int(told.get("peak") or seen * _MIB - told["bare"])
+    return {
+        **asdict(point),
+        "measured": peak,
+        "measured_weights": told["weights"],
+        "measured_activations": peak - told["weights"],
+        **({"measured_allocated": told["allocated"]} if "allocated" in told else {}),
+        "estimated": estimate.total,
+        "estimated_weights": estimate.weights + estimate.trainable,
+        "estimated_activations": estimate.activations + estimate.overhead,
+        "estimate_vs_measured": estimate.total / peak,
+        "seconds": round(found.seconds, 1),
+    }
+
+
+def room(device: torch.device) -> int:
+    """Bytes that a point may use now: nothing else on the machine should have to make way."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory * 0.9)
+    return int(psutil.virtual_memory().available * 0.85)
+
+
+def words(rows: Sequence[dict[str, Any]], left_out: Sequence[str], bounds: dict[str, bool]) -> str:
+    """The figures for people."""
+
+    def gib(size: float) -> str:
+        return f"{size / _GIB:.2f}"
+
+    lines = [
+        [
+            Point(**{name: row[name] for name in Point.__dataclass_fields__}).words(),
+            gib(row["measured"]),
+            gib(row["measured_weights"]),
+            gib(row["measured_activations"]),
+            gib(row["estimated"]),
+            f"{row['estimate_vs_measured']:.2f}",
+        ]
+        for row in rows
+    ]
+    heads = ["step of", "peak, GiB", "before the steps", "steps above it", "estimate, GiB", "estimate / peak"]
+    told = [table(heads, lines), "", *left_out]
+    told += [f"within its bound, {name}: {'yes' if kept else 'no'}" for name, kept in bounds.items()]
+    return "\n".join(told)
+
+
+def gpu_bounds(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """Whether batch 1 at 512 px in bf16 keeps to what it may take; nothing where it was not measured."""
+    return {
+        name: row["measured"] <= bound
+        for name, bound in GPU_BOUNDS.items()
+        for row in rows
+        if row["size"] == "sd15" and row["precision"] == "bf16"
+        if (row["resolution"], row["batch_size"]) == (512, 1)
+        if row["checkpointing"] == (name == "checkpointed")
+    }
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Any) -> None:
+    """The peak against the pixels of a batch: measured solid, estimated dashed, a panel for each size."""
+    sizes = [size for size in NAMES if any(row["size"] == size for row in rows)]
+    drawn, axes = figure(5.2 * len(sizes), 4.2, len(sizes))
+    for place, size in enumerate(sizes):
+        panel = axes[place] if len(sizes) > 1 else axes
+        for checkpointing, colour in ((False, "#2b6cb0"), (True, "#c2452d")):
+            chosen = sorted(
+                (row for row in rows if row["size"] == size and row["checkpointing"] == checkpointing),
+                key=lambda row: row["batch_size"] * row["resolution"] ** 2,
+            )
+            pixels = [row["batch_size"] * row["resolution"] ** 2 / 1e6 for row in chosen]
+            name = f"{'with' if checkpointing else 'without'} checkpointing"
+            for key, line, label in (("measured", "-o", name), ("estimated", "--", f"{name}, estimated")):
+                sizes_there = [row[key] / _GIB for row in chosen]
+                panel.plot(pixels, sizes_there, line, color=colour, label=label, markersize=4, linewidth=1.4)
+        panel.set_title(NAMES[size], fontsize=11)
+        panel.set_xscale("log")
+        panel.set_xlabel("millions of pixels in a batch")
+        panel.set_ylabel("peak of a step, GiB")
+        panel.set_ylim(bottom=0)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False, fontsize=8)
+    save_figure(drawn, file)
+
+
+def main() -> None:
+    question = Question(__doc__, "memory")
+    question.parser.add_argument("--point", help=argparse.SUPPRESS)
+    chosen = question.ask()
+    if chosen.point is not None:
+        print(json.dumps(step_alone(Point(**json.loads(chosen.point)), chosen.device)))
+        return
+    estimates, rows, left_out = Estimates(chosen.device), [], []
+    for point in points(chosen.quick, chosen.device):
+        estimate = estimates.of(point)
+        if estimate.total > room(chosen.device):
+            left_out.append(
+                f"Left out: {point.words()} would take about {estimate.total / _GIB:.1f} GiB, "
+                f"and {room(chosen.device) / _GIB:.1f} are free."
+            )
+            progress(left_out[-1])
+            continue
+        rows.append(measured(point, estimate, chosen.device))
+        progress(
+            f"{point.words()}: {rows[-1]['measured'] / _GIB:.2f} GiB, estimated {estimate.total / _GIB:.2f}"
+        )
+    ratios = {
+        size: Spread.of([row["estimate_vs_measured"] for row in rows if row["size"] == size])
+        for size in NAMES
+        if any(row["size"] == size for row in rows)
+    }
+    bounds = gpu_bounds(rows)
+    told = {
+        "estimate_vs_measured": ratios.get("sd15") or ratios["toy"],
+        "estimate_vs_measured_by_size": ratios,
+        "points": rows,
+        "left_out": left_out,
+        "within_gpu_bounds": bounds,
+    }
+    plot(rows, chosen.out / "memory.png")
+    answer(chosen, "memory", told, words(rows, left_out, bounds))
+
+
+if __name__ == "__main__":
+    main()
