@@ -76,6 +76,11 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *rows))
+
+
 def figure(width: float = 8.0, height: float = 4.0, columns: int = 1) -> tuple[Any, Any]:
     """A figure of matplotlib without a window, and its axes (an array where there are several columns)."""
     import matplotlib

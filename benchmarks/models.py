@@ -15,7 +15,7 @@ from coemogen_train.adapter.encoder import VisualPerceptionEncoder
 from coemogen_train.adapter.hilora import HiLoRA
 from coemogen_train.adapter.mapper import NeuroSymbolicMapper
 from coemogen_train.base.load import load_base
-from coemogen_train.base.model import BaseModel
+from coemogen_train.base.model import BaseModel, freeze
 from coemogen_train.base.single_file import SD15_CONFIGS
 from coemogen_train.base.tokenizer import clip_tokenizer
 from coemogen_train.emotions import Taxonomy
@@ -27,13 +27,11 @@ CAPTION = "an old man sits alone on a bench under bare trees in grey rain, his h
 
 
 def make_base(size: Size, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
-    """The frozen base; the U-Net in `dtype`, the rest in float32, as a run has them."""
+    """The frozen base; the U-Net in `dtype`, the rest in float32, as a run has them: channels last."""
     base = _random_sd15() if size == "sd15" else load_base("toy", torch.device("cpu"), torch.float32)
-    nn.Module.to(nn.Module.to(base.unet, dtype), device)
+    freeze(base.unet, device, dtype)
     for part in (base.vae, base.text_encoder):
-        nn.Module.to(part, device)
-    for part in (base.unet, base.vae, base.text_encoder):
-        part.requires_grad_(False).eval()
+        freeze(part, device, torch.float32)
     return base
 
 
