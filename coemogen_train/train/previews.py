@@ -26,6 +26,10 @@ class Previews:
     def __init__(self, folder: Path, run: Run) -> None:
         self._folder, self._run = folder, run
 
+    def file(self, step: int) -> Path:
+        """Where the sheet of `step` is, or will be."""
+        return self._folder / f"step-{step:08d}.png"
+
     def draw(self, step: int) -> Path | None:
         """Draw the sheet of `step`; gives its file, or None where it failed, which is logged.
 
@@ -33,7 +37,7 @@ class Previews:
         """
         if not self._run.accelerator.is_main_process:
             return None
-        file = self._folder / f"step-{step:08d}.png"
+        file = self.file(step)
         devices = [self._run.device] if self._run.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices=devices), torch.no_grad(), self._run.optimiser.averaged():
