@@ -1,0 +1,220 @@
+"""What it costs to train all emotions in one batch: `python -m benchmarks.routing`.
+
+32 samples of all eight emotions, forward and backward through the frozen U-Net with gradients to the LoRAs
+and to the condition, in rounds that have each form once:
+
+- mixed: the product's stacked HiLoRA, 10 groups of rank 4 and a gate for each sample;
+- plain: one LoRA of rank 8 for all samples; peft: the same by peft;
+- gather: each sample's rows and columns picked from the stack, and batched products;
+- loop: one emotion after another with a LoRA of rank 8, 4 samples each;
+- bare: nothing attached.
+
+Before anything is timed, mixed, gather and loop have to give equal outputs and gradients. The models have
+Stable Diffusion 1.5's sizes and random weights, or are the toy's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coemogen_train.adapter.hilora import HiLoRA
+from coemogen_train.base.model import BaseModel
+from coemogen_train.emotions import MIKELS
+from coemogen_train.train.precision import dtype_of
+
+from .answer import Question, answer, bars, figure, progress, save_figure, table
+from .models import make_base, make_batch
+from .rounds import Rounds, Spread, interleave
+from .routing_forms import (
+    Bare,
+    Gathered,
+    Inputs,
+    Looped,
+    Peft,
+    Plain,
+    Stacked,
+    filled,
+    in_type,
+    largest_difference,
+)
+from .step_sides import Case
+from .twins import twin
+
+FORMS = ("bare", "plain", "peft", "mixed", "gather", "loop")
+RATIOS = {
+    "mixed_vs_plain_lora": ("mixed", "plain"),
+    "loop_vs_mixed": ("loop", "mixed"),
+    "gather_vs_mixed": ("gather", "mixed"),
+    "mixed_vs_peft": ("mixed", "peft"),
+    "mixed_vs_bare": ("mixed", "bare"),
+}
+BOUND = 1.05
+TOLERANCE = 1e-4
+# Enough to have all emotions once: equality does not hang on how many there are.
+_CHECKED = 8
+
+
+def make_inputs(base: BaseModel, count: int, resolution: int) -> Inputs:
+    """A batch of all emotions by turns, and conditions of random numbers."""
+    batch = make_batch(base, MIKELS, count, resolution)
+    size = count, base.max_length, base.cross_attention_dim
+    hidden = torch.randn(size, generator=torch.Generator().manual_seed(1)).to(base.device)
+    inputs = Inputs(batch.latents, batch.timesteps, hidden, batch.emotion.argmax(1))
+    return in_type(inputs, base.dtype)
+
+
+def make_forms(base: BaseModel) -> dict[str, Bare]:
+    """All forms, on twins of one U-Net and from the same matrices."""
+    torch.manual_seed(0)
+    hilora = filled(HiLoRA.for_unet(base.unet, MIKELS.polarity_of, 4)).to(base.device)
+    return {
+        "bare": Bare(twin(base.unet)),
+        "plain": Plain(twin(base.unet), hilora),
+        "peft": Peft(twin(base.unet)),
+        "mixed": Stacked(twin(base.unet), hilora),
+        "gather": Gathered(twin(base.unet), hilora),
+        "loop": Looped(twin(base.unet), hilora),
+    }
+
+
+def check_equal(forms: dict[str, Bare], inputs: Inputs) -> dict[str, float]:
+    """The largest relative difference of gather and loop from mixed.
+
+    Raises:
+        SystemExit: above 1e-4 in float32: they do not compute the same, and a comparison would tell nothing.
+    """
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        found = {name: largest_difference(forms[name], forms["mixed"], inputs) for name in ("gather", "loop")}
+    if wrong := {name: share for name, share in found.items() if not share <= TOLERANCE}:
+        raise SystemExit(f"outputs or gradients differ from those of mixed: {wrong}")
+    return found
+
+
+def measure(case: Case, device: torch.device, rounds: int, quick: bool) -> dict[str, Any]:
+    """One case as `--json` answers it."""
+    progress(f"{case}: making weights")
+    base = make_base(case.size, device, dtype_of(case.precision))
+    forms = make_forms(base)
+    equal: dict[str, float] = {}
+    if case.precision == "fp32":
+        equal = check_equal(forms, make_inputs(base, _CHECKED, 64))
+        progress(f"{case}: mixed, gather and loop differ by at most {max(equal.values()):.1e}")
+    inputs = make_inputs(base, case.batch, case.resolution)
+    if device.type == "cpu":  # where nothing is chosen for the size
+        small = make_inputs(base, 1, 64)
+        for form in forms.values():
+            form.step(small)
+    dear = quick and case.size == "sd15" and device.type == "cpu"
+    rare = {name: rounds for name in FORMS if name not in ("mixed", "plain")} if dear else None
+    works = {name: partial(_several, partial(form.step, inputs), case.steps) for name, form in forms.items()}
+    found = interleave(
+        works,
+        rounds,
+        device,
+        warm_up=0 if device.type == "cpu" else 2,
+        every=rare,
+        told=lambda number, name, seconds: progress(
+            f"{case}: round {number + 1}, {name}: {seconds / case.steps:.3g} s"
+        ),
+    )
+    return {**_figures(found, case), "case": case.to_dict(), "largest_difference": equal}
+
+
+def _several(step: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        step()
+
+
+def _figures(found: Rounds, case: Case) -> dict[str, Any]:
+    seconds = {name: Spread.of([seconds / case.steps for seconds in found.to_dict()[name]]) for name in FORMS}
+    return {
+        **{name: found.ratio(one, other) for name, (one, other) in RATIOS.items()},
+        "seconds": seconds,
+        "seconds_by_round": found.to_dict(),
+    }
+
+
+def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
+    """The toy, and SD 1.5's shape at the resolutions at which 32 pictures fit."""
+    cuda = chosen.device.type == "cuda"
+    precision = chosen.precision or ("bf16" if cuda else "fp32")
+    toy = Case("toy", 32, 64, "fp32", steps=2 if chosen.quick else 5)
+    main = Case("sd15", 32, 256 if cuda else 64, precision, steps=5 if cuda else 1)
+    cases = {"toy": [toy], "sd15": [main] if chosen.quick else [main, replace(main, resolution=128)]}
+    if chosen.batch or chosen.resolution:
+        cases = {name: each[:1] for name, each in cases.items()}
+    picked = cases[chosen.shape] if chosen.shape else [*cases["toy"], *cases["sd15"]]
+    return [
+        replace(case, batch=chosen.batch or case.batch, resolution=chosen.resolution or case.resolution)
+        for case in picked
+    ]
+
+
+def words(found: Sequence[tuple[Case, dict[str, Any]]]) -> str:
+    """The figures for people."""
+    rows = [
+        [
+            str(case),
+            *(f"{told['seconds'][name].median:.3g}" for name in FORMS),
+            *(str(told[name]) for name in RATIOS),
+        ]
+        for case, told in found
+    ]
+    heads = ["", *(f"{name}, s" for name in FORMS), *RATIOS]
+    note = "\nSeconds of a forward and backward pass, medians; ratios: median (lowest to highest) of rounds."
+    return table(heads, rows) + note
+
+
+def plot(found: Sequence[tuple[Case, dict[str, Any]]], file: Path) -> None:
+    """Seconds by form, a panel for each case."""
+    drawn, axes = figure(4.8 * len(found), 3.4, len(found))
+    for place, (case, told) in enumerate(found):
+        panel = axes[place] if len(found) > 1 else axes
+        bound = told["seconds"]["plain"].median * BOUND
+        bars(panel, told["seconds"], str(case), "seconds; dashed: the bound for mixed", bound)
+    save_figure(drawn, file)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    question = Question(__doc__, "routing")
+    add = question.parser.add_argument
+    add("--rounds", type=int, help="default 5, quick 3")
+    add("--shape", choices=("sd15", "toy"), help="default both")
+    add("--batch", type=int, help="samples; default 32")
+    add("--resolution", type=int, help="pixels; default 64 and 128 on a CPU, 256 and 128 on a GPU")
+    add("--precision", choices=("fp32", "bf16"), help="of SD 1.5's shape; default fp32, bf16 on a GPU")
+    chosen = question.ask(arguments)
+    rounds = chosen.rounds or (3 if chosen.quick else 5)
+    found = []
+    for case in chosen_cases(chosen):
+        try:
+            found.append((case, measure(case, chosen.device, rounds, chosen.quick)))
+        except torch.cuda.OutOfMemoryError:
+            progress(f"{case}: the GPU has not enough memory.")
+    of_toy = [told for case, told in found if case.size == "toy"]
+    of_sd15 = [told for case, told in found if case.size == "sd15"]
+    told: dict[str, Any] = {
+        "toy": of_toy and of_toy[0],
+        "sd15": of_sd15 and of_sd15[0],
+        "others": of_sd15[1:],
+    }
+    if of_sd15:
+        told["mixed_vs_plain_lora"] = of_sd15[0]["mixed_vs_plain_lora"]
+        told["mixed_vs_plain_lora_shape"] = of_sd15[0]["case"]
+        told["loop_vs_mixed_sd15"] = of_sd15[0]["loop_vs_mixed"]
+    if of_toy:
+        told["loop_vs_mixed"] = of_toy[0]["loop_vs_mixed"]
+        told["loop_vs_mixed_shape"] = of_toy[0]["case"]
+    plot(found, chosen.out / "routing.png")
+    answer(chosen, "routing", told, words(found))
+
+
+if __name__ == "__main__":
+    main()
