@@ -7,7 +7,9 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 success, 2 a user's mistake, 1 a fault of ours, 130 interrupted."""
+    """Run the command line and exit: 0 success, 2 a user's mistake, 1 a fault of ours, 130 interrupted,
+    75 to be resumed: another process that trained along is gone.
+    """
     try:
         from .cli import run
     except ModuleNotFoundError as error:  # a bare installation has no typer, so `run` cannot say this

@@ -36,9 +36,12 @@ NAME = "coemogen_train"
 
 # What the system says to a place where nothing can be written; the place was the user's choice.
 _REFUSALS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 }
+
+# What it says where nothing more can be: full, over the quota (which Windows has not), longer than it allows.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 # What the extra "evaluate" brings beyond "train".
 _MEASURING = {"lpips", "timm", "torch_fidelity"}
@@ -71,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     arguments: without the program's name; those of the process when None.
     Returns: 0 success; 2 a user's mistake, told in one sentence; 1 a fault of ours, with a traceback;
-        130 interrupted.
+        130 interrupted; 75 another process that trained along is gone, and --resume goes on.
     With --json, standard output gets one JSON object and nothing else, `{"error": ...}` after a failure.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -118,6 +121,12 @@ def _explain(error: BaseException) -> tuple[int, Answer]:
         extra = "evaluate" if error.name in _MEASURING else "train"
         return _failed(
             2, f'this needs {error.name}, which is not installed: pip install "coemogen[{extra}]".'
+        )
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _failed(
+            2,
+            f"{error.filename or 'a file'}: the disk takes no more ({error.strerror}): make room and run this "
+            "again, a training with --resume; what was finished before is whole.",
         )
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return _failed(2, f"{error.filename or 'a file'}: the system refuses this ({error.strerror}).")

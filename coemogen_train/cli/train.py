@@ -49,6 +49,7 @@ def train(
     """
     from ..train.config import load_config
     from ..train.control import TrainingInterrupted
+    from ..train.farewell import ProcessLost
     from ..train.loop import train as train_adapter
 
     # In quotes, so that a folder called 7 or none stays a folder.
@@ -69,5 +70,9 @@ def train(
     except TrainingInterrupted as stop:
         print(f"coemogen_train: {stop}", file=sys.stderr)
         return Answer({"error": str(stop), "step": stop.step, "checkpoint": stop.checkpoint}, code=130)
+    except ProcessLost as lost:
+        print(f"coemogen_train: {lost}", file=sys.stderr, flush=True)
+        told_of = {"error": str(lost), "step": lost.step, "checkpoint": lost.checkpoint}
+        return Answer(told_of, code=ProcessLost.CODE)
     told = f"{result.steps} steps, {result.skipped} of them skipped, in {result.seconds:.0f} s."
     return Answer(asdict(result), [told, f"The adapter is {result.adapter}."])

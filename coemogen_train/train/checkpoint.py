@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.tensor_files import write_tensors
 from ..errors import DataError
 from ..files import atomic_path, atomic_write_text, canonical_json, sha256_file
 
@@ -44,16 +45,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     Raises:
         OSError: the disk refused, or gave back other bytes; older checkpoints are then untouched.
     """
-    from safetensors.torch import save_file
-
     final = folder / f"step-{checkpoint.step:08d}"
     part = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
     part.mkdir(parents=True)
     try:
         for name, tensors in checkpoint.tensors.items():
             with atomic_path(part / f"{name}.safetensors") as file:
-                save_file(
-                    {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, str(file)
+                write_tensors(
+                    file, {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
                 )
         atomic_write_text(part / _STATE, canonical_json({"step": checkpoint.step, "state": checkpoint.state}))
         hashes = {file.name: sha256_file(file) for file in sorted(part.iterdir())}
@@ -61,8 +60,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         if final.exists():  # a damaged one of the same step, passed over when the run was resumed
             _remove(final)
         os.rename(part, final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename:
+            error.filename = str(final)  # which people know
         raise
     if (fault := find_fault(final)) is not None:
         raise OSError(
@@ -94,6 +95,12 @@ def read_newest_state(folder: Path) -> dict[str, Any] | None:
     return None if newest is None else _read_state(newest)[1]
 
 
+def newest_step(folder: Path) -> int | None:
+    """Give the step of the newest checkpoint by its name alone; None where there is none."""
+    folders = _folders(folder)
+    return _step_of(folders[0]) if folders else None
+
+
 def find_fault(checkpoint: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, or None when every hash of its manifest holds."""
     try:
@@ -118,8 +125,12 @@ def sweep_unfinished(folder: Path) -> None:
 
 def _folders(folder: Path) -> list[Path]:
     """List checkpoint folders, newest first."""
-    named = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(named, reverse=True)]
+    named = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
+    return sorted(named, key=_step_of, reverse=True)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _remove(checkpoint: Path) -> None:

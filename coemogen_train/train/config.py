@@ -25,7 +25,7 @@ PRESETS = Path(__file__).parent / "presets"
 FREE_ON_RESUME = {
     *("out", "set", "init", "steps", "save_every", "keep_checkpoints", "log_every", "max_bad_steps"),
     *("preview_every", "preview_columns", "preview_steps", "preview_prompt", "guidance", "hilora_branches"),
-    *("validate_every", "validation_pictures", "validation_split", "log_with"),
+    *("validate_every", "validation_pictures", "validation_split", "log_with", "lost_after"),
     *("gaussian_covariance", "gaussian_components", "licence", "origin"),
     *("gradient_checkpointing", "memory_gib"),  # exchanges time for memory, and gives the same gradients
 }
@@ -142,6 +142,9 @@ class TrainConfig(BaseModel):
     preview_steps: Count = 20
     preview_prompt: str = "{emotion}"
     log_with: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    lost_after: float = Field(
+        600.0, gt=0, description="seconds after which another process that does not answer counts as lost"
+    )
     licence: str | None = None
     origin: str | None = None
 
@@ -212,10 +215,15 @@ def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainC
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}{given}.") from None
 
 
-def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) -> list[str]:
+def check_resume(
+    stored: Mapping[str, Any], config: TrainConfig, where: Path, was: int = 1, processes: int = 1
+) -> list[str]:
     """Refuse to go on with settings under which the run would no longer be the one that was begun.
 
     A setting that the version which began the run did not have yet was, in effect, at its default.
+
+    Arguments:
+        was, processes: how many processes trained with the stored settings, and are to train with these.
 
     Returns:
         What was changed on purpose (`CHANGEABLE_ON_RESUME`), a clause each.
@@ -225,7 +233,7 @@ def check_resume(stored: Mapping[str, Any], config: TrainConfig, where: Path) ->
     """
     now = config.model_dump(mode="json")
     stored = _defaults() | dict(stored)
-    if _whole(stored) == _whole(now):
+    if was * _whole(stored) == processes * _whole(now):
         stored |= {key: now[key] for key in _PARTS_OF_A_BATCH}  # how it is divided changes no draw
     free = FREE_ON_RESUME - ({"steps"} if config.schedule == "cosine" else set())  # its end shapes its rates
     changed = {

@@ -35,15 +35,18 @@ class Control:
         save_requested: somebody wants a checkpoint; `take_save` clears it.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, looks: bool = True) -> None:
+        """looks: whether this process looks for the files; of several that train together, one does."""
+        self._looks = looks
         self._stop_file, self._save_file = out / "stop", out / "save"
         self.stop_requested = False
         self.save_requested = False
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Control:
-        _remove(self._stop_file)
-        _remove(self._save_file)
+        if self._looks:
+            _remove(self._stop_file)
+            _remove(self._save_file)
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
                 self._install(name, self._on_stop)
@@ -58,6 +61,8 @@ class Control:
 
     def poll(self) -> None:
         """Look for the files; a few microseconds on a local disk, some more on a remote one."""
+        if not self._looks:
+            return
         if self._stop_file.is_file():
             self.stop_requested = True
             _remove(self._stop_file)

@@ -6,24 +6,28 @@ import logging
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import UserError
 from .config import TrainConfig
 from .control import Control, TrainingInterrupted
+from .farewell import saved_when_left, told_when_left
 from .finish import make_info, write_adapter
 from .folder_lock import run_lock
 from .history import History, read_history
+from .peers import Peers
 from .plan import make_plan
 from .previews import Previews
 from .progress import TrainingProgress
 from .resume import save_run, take_up
+from .roll_call import begin_together, check_seen
 from .setup import Run, make_accelerator, prepare_run, run_folders
 from .start import begin
 from .step import memory_told, optimise
 from .trackers import Trackers, open_trackers
 from .validation import Validation
-from .wishes import Wishes, agreed
+from .wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -71,23 +75,29 @@ def train(
     Raises:
         UserError: a mistake in settings, set, base or folder; or `TrainingDiverged`.
         TrainingInterrupted: Ctrl-C, SIGTERM or the file `stop`; the step was finished and saved.
+        ProcessLost: another process that trained with this one has ended; the last whole step was saved.
     """
     started = time.monotonic()
-    accelerator = make_accelerator(device)
-    start = begin(config, resume, accelerator.device.type, accelerator.num_processes)
-    plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
-    with run_lock(config.out) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process:
-            plan.log(logger)
-        run = prepare_run(config, start, accelerator, plan.checkpointing, progress)
-        make_info(run, config.steps)  # what could not be written at the end is told now
-        done, skipped = _run_steps(run, resume, progress)
-        adapter, validation = config.out / "adapter.safetensors", Validation(run, config.out)
-        if accelerator.is_main_process:
-            write_adapter(run, adapter, done)
-        accelerator.wait_for_everyone()
-        run.objective.attached.remove()
-    history = run_folders(config.out)[2]
+    accelerator = make_accelerator(device, config.lost_after)
+    checkpoints, _, history = run_folders(config.out)
+    with Peers(accelerator, config.lost_after) as peers, told_when_left(peers, checkpoints):
+        start = begin_together(
+            peers, partial(begin, config, resume, accelerator.device.type, accelerator.num_processes)
+        )
+        config = start.config
+        plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
+        with run_lock(config.out) if peers.main else nullcontext():
+            if peers.main:
+                plan.log(logger)
+            check_seen(peers, config.out)
+            run = prepare_run(config, start, accelerator, plan.checkpointing, progress, peers)
+            make_info(run, config.steps)  # what could not be written at the end is told now
+            done, skipped = _run_steps(run, resume, progress)
+            adapter, validation = config.out / "adapter.safetensors", Validation(run, config.out)
+            if peers.main:
+                write_adapter(run, adapter, done)
+            peers.meet()
+            run.objective.attached.remove()
     # Of an earlier part of the run, where this one had no step to do.
     end = next(reversed(read_history(history)), None)
     return RunResult(
@@ -104,7 +114,7 @@ def train(
 
 def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
     """Do the steps that are left; gives (steps done in all, steps skipped now)."""
-    config, main = run.config, run.accelerator.is_main_process
+    config, peers, main = run.config, run.peers, run.peers.main
     checkpoints, previews, history_file = run_folders(config.out)
     done, bad_in_a_row = take_up(run, resume)
     history = History(
@@ -113,12 +123,18 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
     validation, sheets = Validation(run, config.out if main else None), Previews(previews, run)
     pauses = {"save": config.save_every, "validate": config.validate_every, "preview": config.preview_every}
     with ExitStack() as stack:
-        wishes = Wishes(run.accelerator, stack.enter_context(Control(config.out)), done)
+        control = stack.enter_context(Control(config.out, looks=main))
+        peers.hurried = lambda: control.stop_requested
+        wishes = Wishes(peers, control, done)
         # Before the bar: a tracker may print, and ask for a login.
         trackers = stack.enter_context(open_trackers(config, main, config.out, done))
         bar = stack.enter_context(TrainingProgress(config.steps, done, progress and main, pauses))
-        if _validation_due(config, done) and not agreed(run.accelerator, done in validation.steps):
+        stack.enter_context(saved_when_left(run, history, checkpoints, lambda: done))
+        if _validation_due(config, done) and not peers.agree(done in validation.steps):
             _validate(run, validation, bar, trackers, done)
+        if done and _due(done, config.preview_every) and not sheets.file(done).exists():
+            sheets.draw(done)  # the run was stopped between this step's checkpoint and its sheet
+        peers.meet()
         while done < config.steps:
             with memory_told(run):
                 history.add(optimise(run, done))
@@ -142,6 +158,8 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
             if due.preview:
                 with bar.pause("preview"):
                     sheets.draw(done)
+            if due.preview or due.snapshot:
+                peers.meet()  # one of them draws and writes
     return done, history.skipped
 
 
@@ -177,7 +195,7 @@ def _validation_due(config: TrainConfig, done: int) -> bool:
 
 def _snapshot(run: Run, done: int) -> None:
     """Write the adapter as it is now, for whoever wants to try it; a failure here ends nothing."""
-    if not run.accelerator.is_main_process:
+    if not run.peers.main:
         return
     try:
         write_adapter(run, run.config.out / "adapters" / f"step-{done:08d}.safetensors", done)

@@ -94,7 +94,7 @@ def make_plan(
     batch, work = plan_batch(config, len(start.samples), processes), _Work.of(start, config)
     disk = _disk(config, start, models, work, vision_width)
     memory, step, encoding = _memory(config, start, models, device, processes, whole)
-    told = [*start.checked.warnings]
+    told = [*([start.division] if start.division else []), *start.checked.warnings]
     if memory.needed is not None and (caution := memory_caution(config, memory.needed, memory.available)):
         told.append(caution)
     if memory.caching is not None and memory.caching > memory.available and work.latents:

@@ -34,31 +34,42 @@ def take_up(run: Stepping, resume: bool) -> tuple[int, int]:
         cut_history(history_file, done)
         cut_validation(out / VALIDATION_FILE, done)
         atomic_write_text(out / "settings.json", canonical_json(run.config.model_dump(mode="json")) + "\n")
-    run.accelerator.wait_for_everyone()
+    run.peers.meet()
     return done, int(found.state["bad_in_a_row"]) if found else 0
 
 
 def save_run(run: Stepping, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
     """Write a checkpoint after `done` steps; to be called by every process."""
     if run.accelerator.is_main_process:
-        tensors = {
-            "trainable": run.objective.state_dict(),
-            "optimiser": run.optimiser.state_dict(),
-            "loss_scale": run.loss_scale.state_dict(),
-        }
-        state = {
-            "settings": run.config.model_dump(mode="json"),
-            "data": run.start.fingerprint,
-            "processes": run.accelerator.num_processes,
-            "bad_in_a_row": bad_in_a_row,
-        }
-        save_checkpoint(checkpoints, Checkpoint(done, tensors, state), run.config.keep_checkpoints)
-    run.accelerator.wait_for_everyone()
+        write_checkpoint(run, checkpoints, done, bad_in_a_row)
+    run.peers.meet()
+
+
+def write_checkpoint(run: Stepping, checkpoints: Path, done: int, bad_in_a_row: int) -> None:
+    """Write a checkpoint after `done` steps, whatever the other processes do.
+
+    Raises:
+        OSError: as `save_checkpoint`.
+    """
+    tensors = {
+        "trainable": run.objective.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "loss_scale": run.loss_scale.state_dict(),
+    }
+    state = {
+        "settings": run.config.model_dump(mode="json"),
+        "data": run.start.fingerprint,
+        "processes": run.accelerator.num_processes,
+        "begun": run.start.begun.to_dict(),
+        "bad_in_a_row": bad_in_a_row,
+    }
+    save_checkpoint(checkpoints, Checkpoint(done, tensors, state), run.config.keep_checkpoints)
 
 
 def _restore(run: Stepping, found: Checkpoint, where: Path) -> None:
     """Take up what `start.begin` has found to be of this very run."""
-    changes = check_resume(found.state["settings"], run.config, where)
+    processes = (int(found.state["processes"]), run.accelerator.num_processes)
+    changes = check_resume(found.state["settings"], run.config, where, *processes)
     bad = int(found.state["bad_in_a_row"])
     if bad >= run.config.max_bad_steps and not changes:
         raise TrainingDiverged(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from .frozen import load_frozen_base, park_unet, set_precision
 from .items import TrainingItems
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
+from .peers import ALONE, LOST_AFTER, Peers, let_the_host_wait
 from .precision import LossScale, dtype_of
 from .progress import stage_progress
 from .start import Start, build_objective
@@ -63,6 +64,7 @@ class Stepping:
     """What steps and checkpoints need, whatever is trained.
 
     objective: a micro-batch in, its `Losses` out. model: the same as accelerate wraps it for several devices.
+    peers: the processes that train together.
     """
 
     config: TrainConfig
@@ -74,6 +76,7 @@ class Stepping:
     optimiser: GroupedAdamW
     loss_scale: LossScale
     batches: Batches
+    peers: Peers = field(default=ALONE, kw_only=True)
 
     @property
     def device(self) -> torch.device:
@@ -129,12 +132,13 @@ class Run(Stepping):
         return self.start.taxonomy
 
 
-def make_accelerator(device: str | None = None) -> Accelerator:
+def make_accelerator(device: str | None = None, lost_after: float = LOST_AFTER) -> Accelerator:
     """Make accelerate's view of the devices.
 
     Arguments:
         device: "cpu", "cuda", "cuda:1", "mps"; None: what accelerate picks. A numbered GPU is the process's
             current one from then on.
+        lost_after: seconds after which another process that does not answer in a step counts as lost.
 
     Raises:
         ConfigError: accelerate has another, as it has only one for all the time of a process.
@@ -142,9 +146,9 @@ def make_accelerator(device: str | None = None) -> Accelerator:
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     # Precision is ours (`Run.autocast`, `LossScale`): accelerate's scaler asks the device before every step.
-    # The others wait while one process caches a large set or fits its clusters: for longer than the ten
-    # minutes after which they would take it for dead.
-    waiting = InitProcessGroupKwargs(timeout=timedelta(days=2))
+    let_the_host_wait()
+    # Of steps alone: where one process works while the others wait, these are patient (`Peers`).
+    waiting = InitProcessGroupKwargs(timeout=timedelta(seconds=lost_after))
     buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
     make = partial(Accelerator, mixed_precision="no", kwargs_handlers=[buffers, waiting])
     if device is None:
@@ -171,6 +175,7 @@ def prepare_run(
     accelerator: Accelerator,
     checkpointing: bool = False,
     progress: bool = False,
+    peers: Peers = ALONE,
 ) -> Run:
     """Load, cache and build everything that `config` names.
 
@@ -178,6 +183,7 @@ def prepare_run(
         start: what `start.begin` read: set, samples, taxonomy, and the adapter that is gone on from.
         checkpointing: exchange time for memory, as the plan decided.
         progress: a bar for what takes long.
+        peers: the processes that train together.
 
     Raises:
         UserError: whatever of it is missing or does not fit, in one sentence.
@@ -212,6 +218,7 @@ def prepare_run(
     items = TrainingItems(start.samples, taxonomy)
     means = cache.mean_embeds(start.samples, items.labels, taxonomy.num_emotions)
     objective = build_objective(config, base, start, means.shape[1])
+    peers.meet()  # DDP compares the weights at once, and caching may have ended at different times
     return Run(
         config=config,
         accelerator=accelerator,
@@ -244,6 +251,7 @@ def prepare_run(
         vision_width=means.shape[1],
         labels=torch.from_numpy(items.labels),
         held_out=_held_out(start.held_out, taxonomy, cache),
+        peers=peers,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,6 +28,7 @@ from ..errors import AdapterError, ConfigError
 from ..files import canonical_json, sha256_file
 from .checkpoint import read_newest_state
 from .config import TrainConfig, check_resume
+from .division import Division, divided
 from .objective import CoEmoGenObjective
 from .preflight import Checked, check_run
 
@@ -38,12 +41,17 @@ if TYPE_CHECKING:
 class Start:
     """What a run begins with, read before any weight of the base.
 
+    config: the settings, with the batch divided as this number of processes needs it. begun: how it was
+    divided when the run was begun; division: what there is to tell of that.
     training_set: the set. shape: the base's sizes. checked: the pictures, and what there is to say of them.
     taxonomy: of the adapter to be; `trained` are those of its emotions that have pictures in this run.
     source: the adapter that is gone on from; source_sha256: of its file.
     carried: the source where emotions are added to it, and all that it has stays as it is.
     """
 
+    config: TrainConfig
+    begun: Division
+    division: str | None
     training_set: TrainingSet
     shape: BaseShape
     checked: Checked
@@ -67,7 +75,7 @@ class Start:
         """The pictures of the validation loss, sorted by id."""
         return self.checked.validation
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of what is trained on: ids, contents, labels, captions, annotations, and the adapter."""
         told: Iterable[Any] = (
@@ -125,6 +133,12 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu", proces
     Raises:
         UserError: whatever is missing or does not fit, in one sentence.
     """
+    checkpoints = config.out / "checkpoints"
+    state = read_newest_state(checkpoints) if resume else None
+    begun, division = Division.of(config, processes), None
+    if state is not None:
+        begun = Division.of_state(state)
+        config, division = divided(config, processes, begun, checkpoints)
     training_set = TrainingSet.open(config.set)
     source = load_adapter(config.init) if config.init else None
     shape = read_base_shape(config.base, *base_settings(config, source))
@@ -141,6 +155,9 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu", proces
     if source is not None and config.init_mode == "add":
         taxonomy, carried = extended_taxonomy(source.info.taxonomy, checked.taxonomy.emotions), source
     start = Start(
+        config=config,
+        begun=begun,
+        division=division,
         training_set=training_set,
         shape=shape,
         checked=checked,
@@ -149,8 +166,8 @@ def begin(config: TrainConfig, resume: bool = False, device: str = "cpu", proces
         source_sha256=sha256_file(config.init) if config.init else None,
         carried=carried,
     )
-    if resume:
-        _check_same_run(config, start, processes)
+    if state is not None:
+        _check_same_run(state, start, processes, checkpoints)
     return start
 
 
@@ -208,22 +225,13 @@ def build_objective(
     ).to(base.device)
 
 
-def _check_same_run(config: TrainConfig, start: Start, processes: int) -> None:
+def _check_same_run(state: Mapping[str, Any], start: Start, processes: int, where: Path) -> None:
     """Refuse to resume a run that was begun otherwise, before anything is loaded."""
-    where = config.out / "checkpoints"
-    state = read_newest_state(where)
-    if state is None:
-        return
-    check_resume(state["settings"], config, where)
+    check_resume(state["settings"], start.config, where, int(state["processes"]), processes)
     if state["data"] != start.fingerprint:
         raise ConfigError(
-            f"{where}: the training set {config.set} (or the adapter to go on from) is no longer the one "
-            "this run was begun with; choose a new --out."
-        )
-    if state["processes"] != processes:
-        raise ConfigError(
-            f"{where}: the run was begun with {state['processes']} processes and cannot go on with "
-            f"{processes}: launch it as before."
+            f"{where}: the training set {start.config.set} (or the adapter to go on from) is no longer the "
+            "one this run was begun with; choose a new --out."
         )
 
 

@@ -56,7 +56,7 @@ def optimise(run: Stepping, step: int) -> StepReading:
 
     tally = torch.stack(tallies).sum(0)
     if processes > 1:
-        tally = run.accelerator.reduce(tally, "sum")
+        tally = run.peers.exchange(tally)
     means = tally[:2] / (config.accumulate * processes)
     bad_samples, presence = tally[2 : 2 + whole], tally[2 + whole :]
 

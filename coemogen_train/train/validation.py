@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..files import atomic_write_text, canonical_json
+from ..files import append_text, atomic_write_text, canonical_json
 from .items import TrainingItem
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class Validation:
         with torch.no_grad(), run.optimiser.averaged():
             sums = self._sums(held_out)
         run.objective.attached.route(None)
-        if run.accelerator.num_processes > 1:
-            sums = run.accelerator.reduce(sums, "sum")
+        sums = run.peers.sum(sums)
         ldm, semantic, count = sums.double().cpu().unbind(1)
         captioned = all(item.caption for item in held_out.items)
         emotions = {
@@ -110,8 +109,7 @@ class Validation:
         )
         self.records.append(record)
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8", newline="\n") as stream:
-                stream.write(canonical_json(asdict(record)) + "\n")
+            append_text(self._file, canonical_json(asdict(record)) + "\n")
         return record
 
     def _sums(self, held_out: HeldOut) -> Tensor:
