@@ -40,6 +40,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _flush_file(part)
         _replace(part, final)
         _flush_folder(final.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(part)):
+            error.filename = str(final)  # which people know
+        raise
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
@@ -54,6 +58,25 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 with line ends as they are (equal text is equal bytes on every system)."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Add whole lines to the end of a file as UTF-8; what the disk refuses in the middle is taken back.
+
+    Raises: OSError with the file's name; the file is then as it was.
+    """
+    file = Path(path)
+    with file.open("ab", buffering=0) as stream:
+        before = stream.seek(0, os.SEEK_END)
+        data = memoryview(text.encode("utf-8"))
+        try:
+            while data:  # a disk that is nearly full takes a part, and refuses the rest when asked again
+                data = data[stream.write(data) :]
+        except OSError as error:
+            with suppress(OSError):
+                stream.truncate(before)
+            error.filename = str(file)
+            raise
 
 
 def sweep_parts(folder: str | Path) -> int:

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor
 
 from ..files import PART_PREFIX, atomic_path, canonical_json, sweep_parts
 from .digests import Digests, DigestSet, as_hex
+from .tensor_files import write_tensors
 
 FORMAT_VERSION = 1
 PICTURES_PER_SHARD = 128
@@ -133,7 +134,7 @@ class ShardStore:
         for last in (False,) * (_WRITING_TRIES - 1) + (True,):
             try:
                 with atomic_path(shard.path) as part:
-                    save_file(whole, part, metadata={_METADATA: header})
+                    write_tensors(part, whole, {_METADATA: header})
                 return
             except FileNotFoundError:  # another process, done with this store, swept our part file away
                 if last:

@@ -28,11 +28,11 @@ class Learned:
 
     def write(self, folder: Path) -> None:
         """Leave it in `folder`."""
-        from safetensors.torch import save_file
+        from ..data.tensor_files import write_tensors
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         with atomic_path(folder / LEARNED) as part:
-            save_file(tensors, str(part), {_FACTS: canonical_json(dict(self.facts))})
+            write_tensors(part, tensors, {_FACTS: canonical_json(dict(self.facts))})
 
 
 def read_tensors(file: Path) -> Learned:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import atomic_write_text, canonical_json
+from ..files import append_text, atomic_write_text, canonical_json
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +107,7 @@ class History:
         ]
         self.last = records[-1]
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(canonical_json(asdict(record)) + "\n" for record in records)
+            append_text(self._file, "".join(canonical_json(asdict(record)) + "\n" for record in records))
         return records
 
     @property
