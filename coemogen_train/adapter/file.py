@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from ..errors import AdapterError
 from ..files import atomic_write_bytes, canonical_json
@@ -161,9 +162,10 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 def _read(stream: BinaryIO, length: int) -> tuple[Adapter, Header]:
     header = read_header(stream, length)
     info = _read_info(header)
-    _check_tensors(header, info)
-    tensors = read_tensors(stream, header)
-    adapter = _assemble(info, tensors)
+    with torch.device("meta"):  # names and shapes alone, whatever sizes a file claims
+        embedder, hilora = make_embedder(info), make_hilora(info)
+    _check_tensors(header, info, _learned(embedder, hilora))
+    adapter = _assemble(info, embedder, hilora, read_tensors(stream, header))
     adapter.checksum = header.metadata[CHECKSUM_KEY]
     return adapter, header
 
@@ -185,13 +187,9 @@ def _read_info(header: Header) -> AdapterInfo:
     return AdapterInfo.from_dict(plain)
 
 
-def _check_tensors(header: Header, info: AdapterInfo) -> None:
-    """Names and shapes, from the header alone: the modules are made without memory to compare with."""
-    with torch.device("meta"):
-        expected = {
-            name: tuple(tensor.shape)
-            for name, tensor in _learned(make_embedder(info), make_hilora(info)).items()
-        }
+def _check_tensors(header: Header, info: AdapterInfo, learned: Mapping[str, Tensor]) -> None:
+    """Names and shapes, from the header alone, against those of the modules."""
+    expected = {name: tuple(tensor.shape) for name, tensor in learned.items()}
     expected |= _gaussian_shapes(header, info)
     found = {name: entry.shape for name, entry in header.tensors.items() if not name.startswith(_PROBE)}
     for name, shape in expected.items():
@@ -213,7 +211,7 @@ def _gaussian_shapes(header: Header, info: AdapterInfo) -> dict[str, tuple[int, 
     """The Gaussians' shapes, where the file itself says how many there are and of which form."""
     emotions, width = info.taxonomy.num_emotions, info.vision.width
     weights, factor = (header.tensors.get(f"gaussians.{part}") for part in ("weights", "factor"))
-    components = weights.shape[-1] if weights is not None else 1
+    components = 1 if weights is None else weights.shape[-1]
     if components > _MAX_COMPONENTS:
         raise AdapterError(f"it has {components} Gaussians per emotion, at most {_MAX_COMPONENTS} are read.")
     full = factor is None or len(factor.shape) == 4
@@ -224,14 +222,17 @@ def _gaussian_shapes(header: Header, info: AdapterInfo) -> dict[str, tuple[int, 
     }
 
 
-def _assemble(info: AdapterInfo, tensors: dict[str, Tensor]) -> Adapter:
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # fresh modules draw weights; loading must not move the user's seed
-        embedder, hilora = make_embedder(info), make_hilora(info)
+def _assemble(
+    info: AdapterInfo, embedder: EmotionEmbedder, hilora: HiLoRA, tensors: dict[str, Tensor]
+) -> Adapter:
+    """The adapter of `tensors`, taken out one by one, so that none is held twice for long: memory that nobody
+    has written to costs nothing yet."""
+    embedder.to_empty(device="cpu")
+    hilora.to_empty(device="cpu")
+    hilora.membership.copy_(one_hot(torch.tensor(hilora.polarity_of), info.taxonomy.num_polarities))
     with torch.no_grad():
         for name, tensor in _learned(embedder, hilora).items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(tensors.pop(name))
     weights = tensors["gaussians.weights"].float()
     if (weights < 0).any() or not torch.allclose(weights.sum(dim=1), torch.ones(len(weights)), atol=1e-3):
         raise AdapterError("the weights of its Gaussians do not add up to 1; use a complete adapter file.")
@@ -239,7 +240,7 @@ def _assemble(info: AdapterInfo, tensors: dict[str, Tensor]) -> Adapter:
         info,
         embedder.eval().requires_grad_(False),
         hilora.eval().requires_grad_(False),
-        EmotionGaussians(weights, tensors["gaussians.mean"].float(), tensors["gaussians.factor"]),
+        EmotionGaussians(weights, tensors.pop("gaussians.mean").float(), tensors["gaussians.factor"]),
         {name: tensor for name, tensor in tensors.items() if name.startswith(_PROBE)},
     )
 

@@ -18,8 +18,9 @@ MAPPER_INPUTS = ("one_hot", "learned", "name")
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 # Far above any model in use; what bounds the work that a hostile file can ask for.
 _MAX_WIDTH = 65_536
-_MAX_LAYERS = 5_000
+_MAX_LAYERS = 2_000
 _MAX_TEXT = 20_000
+_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,9 @@ def _check_fields(plain: Any, kind: type, what: str) -> dict[str, Any]:
         raise AdapterError(f"{what} is broken.")
     for name in sorted((names ^ set(plain)) - (_LATER_FIELDS & names)):
         fault = "lacks" if name in names else "has an unknown"
-        raise AdapterError(f"{what} {fault} '{name[:100]}': it was altered, or written by another version.")
+        raise AdapterError(
+            f"{what} {fault} {ascii(name[:100])}: it was altered, or written by another version."
+        )
     return plain
 
 
@@ -279,4 +282,19 @@ def check_text(value: Any, what: str) -> str:
 def _summary(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AdapterError(f"its metadata '{what}' must be a table.")
+    _check_free(value, what)
     return value
+
+
+def _check_free(value: Any, what: str, depth: int = 0) -> None:
+    """What stands in a file as it likes must still be writable, and readable by functions that recurse."""
+    if isinstance(value, dict | list):
+        if depth == _MAX_DEPTH:
+            raise AdapterError(f"its metadata '{what}' has tables more than {_MAX_DEPTH} deep.")
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check_free(part, what, depth + 1)
+    elif isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise AdapterError(f"its metadata '{what}' holds a text that is no Unicode.") from None

@@ -33,15 +33,17 @@ def _lines(value: object, indent: str = "") -> list[str]:
     lines = []
     for key, item in value.items():
         if isinstance(item, dict) and item:
-            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+            lines += [f"{indent}{_inline(key)}:", *_lines(item, indent + "  ")]
         elif isinstance(item, (list, tuple)):
-            lines.append(f"{indent}{key}: " + ", ".join(_inline(part) for part in item))
+            lines.append(f"{indent}{_inline(key)}: " + ", ".join(_inline(part) for part in item))
         else:
-            lines.append(f"{indent}{key}: {_inline(item)}")
+            lines.append(f"{indent}{_inline(key)}: {_inline(item)}")
     return lines
 
 
 def _inline(value: object) -> str:
+    """A value on one line; what a terminal would obey is escaped."""
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {_inline(item)}" for key, item in value.items()) + ")"
-    return "-" if value is None or value == "" else str(value)
+        return "(" + ", ".join(f"{_inline(key)} {_inline(item)}" for key, item in value.items()) + ")"
+    shown = "-" if value is None or value == "" else str(value)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)

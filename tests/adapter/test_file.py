@@ -457,7 +457,7 @@ def test_metadata_that_cannot_be(change, fault, path):
 
 def test_metadata_that_is_no_json(path):
     header, data = parts_of(path)
-    header["__metadata__"]["coemogen"] = "{" * 100_000
+    header["__metadata__"]["coemogen"] = "{" * 60_000
     write(path, header, data)
     refuses(path, "metadata is broken")
 
