@@ -1,14 +1,19 @@
 """Promises of coemogen_train.files: a file is whole or absent, equal content is equal bytes."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
+from coemogen_train.data.tensor_files import write_tensors
 from coemogen_train.files import (
+    append_text,
     atomic_path,
     atomic_write_bytes,
     atomic_write_text,
@@ -28,6 +33,46 @@ def test_written_bytes_are_read_back_and_no_part_file_stays(tmp_path):
 def test_text_is_utf8_with_its_own_line_ends(tmp_path):
     atomic_write_text(tmp_path / "a.txt", "ä\n图\r\n")
     assert (tmp_path / "a.txt").read_bytes() == "ä\n图\r\n".encode()
+
+
+@pytest.fixture
+def no_file_longer_than():
+    """Within it the system refuses what makes a file longer than so many bytes, as a full disk would."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
+
+
+def test_lines_that_a_disk_refuses_in_the_middle_are_taken_back(tmp_path, no_file_longer_than):
+    file = tmp_path / "history.jsonl"
+    append_text(file, "one\n")
+    with no_file_longer_than(6), pytest.raises(OSError) as caught:
+        append_text(file, "two\n")
+    assert caught.value.filename == str(file)
+    append_text(file, "three\n")
+    assert file.read_bytes() == b"one\nthree\n"
+
+
+def test_a_disk_that_refuses_is_told_with_the_final_name(tmp_path, no_file_longer_than):
+    target = tmp_path / "a.bin"
+    with no_file_longer_than(6), pytest.raises(OSError) as caught:
+        atomic_write_bytes(target, b"1234567")
+    assert caught.value.filename == str(target) and not list(tmp_path.iterdir())
+
+
+def test_tensors_that_a_disk_refuses_are_an_error_of_the_disk(tmp_path, no_file_longer_than):
+    with no_file_longer_than(100), pytest.raises(OSError) as caught, atomic_path(tmp_path / "a.bin") as part:
+        write_tensors(part, {"a": torch.zeros(1000)})
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "a.bin"))
 
 
 def test_error_inside_the_block_leaves_the_old_file(tmp_path):

@@ -79,8 +79,16 @@ class Pictures:
 class Builder:
     """Fills the stores of one set with one pool of decoding threads, together with the crew."""
 
-    def __init__(self, of: TrainingSet, pool: ThreadPoolExecutor, crew: Crew, progress: Progress | None):
+    def __init__(
+        self,
+        of: TrainingSet,
+        pool: ThreadPoolExecutor,
+        crew: Crew,
+        progress: Progress | None,
+        share_checks: bool = False,
+    ):
         self._of, self._pool, self._crew, self._progress = of, pool, crew, progress
+        self._share = (crew.place, crew.places) if share_checks else (0, 1)
         # The first batch of the shard that probably comes next, decoded while the last one is encoded.
         self._begun: tuple[range, list[Future[Any]]] | None = None
 
@@ -94,7 +102,7 @@ class Builder:
                 if hold:
                     reader.hold()
                 return reader
-            except FileNotFoundError:  # that other run was quicker
+            except (FileNotFoundError, EOFError):  # that other run was quicker
                 if last:
                     raise
         raise AssertionError
@@ -111,8 +119,9 @@ class Builder:
                     self._progress(task.what, done, len(store.parts.digests))
 
         # A finished cache is opened without a trace: it may lie on a disk that cannot be written.
+        place, places = self._share
         for number in range(len(store)):
-            if not store.is_done(number):
+            if not (store.is_done(number) if number % places == place else store.is_there(number)):
                 break
             tell(number)
         else:

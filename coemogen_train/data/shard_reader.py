@@ -55,7 +55,7 @@ class ShardReader:
         return digest in self._parts.digests
 
     def hold(self) -> None:
-        """Read everything into memory now. Raises: FileNotFoundError."""
+        """Read everything into memory now. Raises: FileNotFoundError; EOFError where a shard is damaged."""
         self.in_memory = True
         for number in range(len(self._parts)):
             self._file(number).close()
@@ -100,18 +100,27 @@ class ShardReader:
             told = getattr(error, "strerror", None) or error
             raise DataError(
                 f"{printable(self._paths[number], None)}: this part of the cache was in use and can no "
-                f"longer be read ({told}); if another `cache` or `train` removed it because the set has "
-                "changed, run this again (a training with --resume): what is missing is made anew."
+                f"longer be read ({told}); run this again (a training with --resume): what is missing or "
+                "damaged is made anew. Where another `cache` or `train` is at work on a set that has "
+                "changed, it may have removed it."
             ) from error
 
     def _file(self, number: int) -> BinaryIO:
-        """Open a shard, on the disk or in memory."""
+        """Open a shard, on the disk or in memory. Raises: OSError, EOFError where it is damaged."""
         if not self.in_memory:
-            return open(self._paths[number], "rb")
+            return self._opened(number)
         if number not in self._held:
-            with open(self._paths[number], "rb") as file:
+            with self._opened(number) as file:
                 self._held[number] = file.read()
         return io.BytesIO(self._held[number])  # which does not copy
+
+    def _opened(self, number: int) -> BinaryIO:
+        """Open a shard that is still as it was when its checksum was compared."""
+        file = open(self._paths[number], "rb")
+        if not self.store.is_as_checked(number, os.fstat(file.fileno())):
+            file.close()
+            raise EOFError("its bytes are no longer those that were written")
+        return file
 
 
 def _rows(file: BinaryIO, stored: _Stored, begin: int, end: int) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -140,6 +141,13 @@ class ShardStore:
                 if last:
                     raise
 
+    def is_there(self, number: int) -> bool:
+        """Say whether shard `number` is there, is the planned one, and is as long as its header says; a
+        thousandth of what `is_whole` reads."""
+        shard = self.shard(number)
+        contents = read_contents(shard.path)
+        return contents is not None and contents[0] == shard.members
+
     def is_whole(self, shard: Shard) -> bool:
         """Say whether a shard is there, is the planned one, and has every byte that was written."""
         try:
@@ -161,11 +169,16 @@ class ShardStore:
             file = shard.path.stat()
         except OSError:
             return False
-        identity = (file.st_size, file.st_mtime_ns, file.st_ino)
         known = self._looked_at.get(number)
-        if known is None or known[0] != identity:
-            known = self._looked_at[number] = (identity, self.is_whole(shard))
+        if known is None or known[0] != _identity(file):
+            known = self._looked_at[number] = (_identity(file), self.is_whole(shard))
         return known[1]
+
+    def is_as_checked(self, number: int, file: os.stat_result) -> bool:
+        """Say whether an open file of shard `number` is the one that was found whole, or is whole itself; for
+        the price of a comparison, as long as nobody touches it."""
+        known = self._looked_at.get(number)
+        return (known is not None and known == (_identity(file), True)) or self.is_done(number)
 
     @property
     def has_leftovers(self) -> bool:
@@ -212,6 +225,11 @@ def partition(hashes: Iterable[str], per_shard: int = PICTURES_PER_SHARD) -> lis
     Returns: the groups that are not empty, in order, each sorted; they depend on the set of hashes alone.
     """
     return list(Parts(DigestSet(hashes), per_shard))
+
+
+def _identity(file: os.stat_result) -> tuple[int, int, int]:
+    """What differs once a file was written to, or another took its place."""
+    return file.st_size, file.st_mtime_ns, file.st_ino
 
 
 def _starts(ordered: Digests, bits: int) -> NDArray[np.int64]:

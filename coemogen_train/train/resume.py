@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..files import atomic_write_text, canonical_json
+from ..files import atomic_write_text, canonical_json, sweep_parts
 from .checkpoint import Checkpoint, load_newest, save_checkpoint, sweep_unfinished
 from .config import check_resume
 from .history import TrainingDiverged, cut_history
@@ -23,7 +23,7 @@ def take_up(run: Stepping, resume: bool) -> tuple[int, int]:
         TrainingDiverged: the run ended so, and nothing was changed since that could make it end otherwise.
     """
     out, main = run.config.out, run.accelerator.is_main_process
-    checkpoints, _, history_file = run_folders(out)
+    checkpoints, previews, history_file = run_folders(out)
     found = load_newest(checkpoints) if resume else None
     if found is not None:
         _restore(run, found, checkpoints)
@@ -31,6 +31,8 @@ def take_up(run: Stepping, resume: bool) -> tuple[int, int]:
     if main:
         checkpoints.mkdir(parents=True, exist_ok=True)
         sweep_unfinished(checkpoints)
+        for folder in (out, previews, out / "adapters"):
+            sweep_parts(folder)
         cut_history(history_file, done)
         cut_validation(out / VALIDATION_FILE, done)
         atomic_write_text(out / "settings.json", canonical_json(run.config.model_dump(mode="json")) + "\n")

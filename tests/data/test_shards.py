@@ -166,9 +166,21 @@ def test_a_shard_that_goes_while_it_is_in_use_is_told_in_a_sentence(tmp_path):
     kept = next(digest for digest in hashes(300) if digest not in lost)
     assert reader.rows(kept, "x")[0][0] == int(kept[:4], 16)
     next(iter(other.shards)).path.write_bytes(b"1")
-    with pytest.raises(DataError, match="shorter than it was"):
+    with pytest.raises(DataError, match="no longer those that were written"):
         for digest in hashes(301):
             ShardReader(other, memory_limit=0).rows(digest, "x")
+
+
+def test_a_byte_that_changes_while_a_store_is_in_use_is_told_and_never_read(tmp_path):
+    store = filled(store_of(tmp_path, 10))
+    reader, [digest, *_] = ShardReader(store, memory_limit=0), hashes(10)
+    good, path = reader.rows(digest, "x")[0], store.shard(0).path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=f"{re.escape(path.name)}: .*no longer those that were written"):
+        reader.rows(digest, "x")
+    path.write_bytes(whole)  # as another process makes it anew
+    assert torch.equal(reader.rows(digest, "x")[0], good)
 
 
 def test_a_held_store_needs_its_files_no_more(tmp_path):
@@ -210,12 +222,12 @@ def test_a_writer_whose_part_file_is_swept_away_writes_again(tmp_path, monkeypat
     store, swept = store_of(tmp_path, 10), []
     from coemogen_train.data import shards
 
-    def swept_once(tensors, path, metadata):
-        real(tensors, path, metadata=metadata)
+    def swept_once(path, tensors, metadata):
+        real(path, tensors, metadata)
         if not swept:
             swept.append(store.tidy())
 
-    real = shards.save_file
-    monkeypatch.setattr(shards, "save_file", swept_once)
+    real = shards.write_tensors
+    monkeypatch.setattr(shards, "write_tensors", swept_once)
     filled(store)
     assert swept and store.is_done(0) and not store.has_leftovers

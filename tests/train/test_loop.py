@@ -203,6 +203,18 @@ def test_previews_are_drawn_and_change_nothing(settings, tmp_path):
     assert_same(saved(tmp_path / "without", 6), saved(tmp_path / "with", 6))
 
 
+def test_a_sheet_that_a_kill_left_out_is_drawn_on_resuming_and_what_it_left_behind_is_swept(settings):
+    drawing = {"preview_every": 3, "preview_columns": 1, "preview_steps": 2}
+    out = quiet_train(settings, **drawing).adapter.parent
+    sheet = out / "previews" / "step-00000006.png"
+    drawn = sheet.read_bytes()
+    sheet.rename(sheet.with_name(".part-0.png"))
+    (out / ".part-1.safetensors").write_bytes(b"half an adapter")
+    quiet_train(settings, resume=True, **drawing)
+    assert sheet.read_bytes() == drawn
+    assert not list(out.rglob(".part-*"))
+
+
 def test_a_preview_that_fails_ends_nothing(settings, monkeypatch, caplog):
     monkeypatch.setattr("coemogen_train.train.previews.generate_images", lambda *_: 1 / 0)
     with caplog.at_level(logging.WARNING):
