@@ -29,6 +29,7 @@ _FOLDS = 3
 # Enough to tell how many stories there are; the final fit sees every picture.
 _PICTURES_TO_CHOOSE_FROM = 1500
 _RESTARTS = 6
+_TOGETHER = 8192  # rows looked at together
 # nu as multiples of the embedding's width, which is how many pictures a covariance needs to be of full rank.
 _STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -79,13 +80,10 @@ def fit_gaussians(
 
 def _groups(embeds: Tensor, labels: Tensor, num_emotions: int) -> list[Array]:
     """The embeddings [n, V] of each emotion, in double precision."""
-    import numpy as np
-
-    x = embeds.detach().cpu().double().numpy()
-    emotion_of = labels.detach().cpu().numpy()
-    if not np.isfinite(x).all():
+    x, emotion_of = embeds.detach().cpu(), labels.detach().cpu()
+    if not all(x_of.isfinite().all() for x_of in x.split(_TOGETHER)):
         raise DataError("some image embeddings are not finite: rebuild the cache.")
-    groups = [x[emotion_of == emotion] for emotion in range(num_emotions)]
+    groups = [x[emotion_of == emotion].double().numpy() for emotion in range(num_emotions)]
     for emotion, group in enumerate(groups):
         if len(group) == 0:
             raise DataError(f"emotion number {emotion + 1} has no picture to fit its Gaussian on: add some.")

@@ -193,14 +193,14 @@ def _covariance_within_stories(groups: list[Array], shares: list[Array]) -> Arra
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     total = between = np.zeros(())
-    offsets = []
+    about, filled = np.empty((sum(map(len, groups)), groups[0].shape[1])), 0
     for x, share in zip(groups, shares, strict=True):
         size = share.sum(axis=0)
         mean = share.T @ x / size[:, None]
         total = total + x.T @ x
         between = between + (mean.T * size) @ mean
-        offsets.append(x - mean[share.argmax(axis=1)])
-    about = np.concatenate(offsets)
+        np.subtract(x, mean[share.argmax(axis=1)], out=about[filled : filled + len(x)])
+        filled += len(x)
     raw = (total - between) / len(about)
     variance = np.trace(raw) / len(raw)
     if not variance > 1e-12 * np.trace(total) / len(about):

@@ -78,6 +78,9 @@ class CacheOptions:
     workers: decoding threads, 0 = one per core. memory_limit: bytes up to which a store is held in memory.
     check_pictures: compare every picture that is there with the content hash it was prepared with, and refuse
     a set whose pictures changed. Pictures that are gone do not matter while their features are cached.
+    share_checks: of a finished cache, each process of a machine reads a share of the bytes to see that they
+        are whole, and no process all of them. Who finds a damaged part makes it anew, so the processes must
+        meet between this and the first reading.
     """
 
     dtype: str = "float16"
@@ -87,6 +90,7 @@ class CacheOptions:
     check_pictures: bool = True
     caption_dtype: str = "float16"
     caption_batch_size: int = 32
+    share_checks: bool = False
 
 
 def build_cache(
@@ -128,7 +132,7 @@ def build_cache(
     with quiet_pillow(), ThreadPoolExecutor(pool_size) as pool:
         if options.check_pictures:
             check_pictures(of.samples(), pool, crew, progress)
-        builder, limit = Builder(of, pool, crew, progress), options.memory_limit
+        builder, limit = Builder(of, pool, crew, progress, options.share_checks), options.memory_limit
         tasks = _latents(of, base, resolution, flip, options, buckets) if base is not None else []
         latents = tuple(builder.open(task, limit) for task in tasks)
         held = embeds = texts = None

@@ -121,7 +121,7 @@ class Builder:
         # A finished cache is opened without a trace: it may lie on a disk that cannot be written.
         place, places = self._share
         for number in range(len(store)):
-            if not (store.is_done(number) if number % places == place else store.is_there(number)):
+            if not (store.is_done(number) if number % places == place else store.is_trusted(number)):
                 break
             tell(number)
         else:

@@ -91,6 +91,7 @@ class ShardStore:
     key: Mapping[str, Any]
     parts: Parts
     _looked_at: dict[int, tuple[object, bool]] = field(default_factory=dict, compare=False, repr=False)
+    _trusted: dict[int, object] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def plan(
@@ -141,13 +142,6 @@ class ShardStore:
                 if last:
                     raise
 
-    def is_there(self, number: int) -> bool:
-        """Say whether shard `number` is there, is the planned one, and is as long as its header says; a
-        thousandth of what `is_whole` reads."""
-        shard = self.shard(number)
-        contents = read_contents(shard.path)
-        return contents is not None and contents[0] == shard.members
-
     def is_whole(self, shard: Shard) -> bool:
         """Say whether a shard is there, is the planned one, and has every byte that was written."""
         try:
@@ -174,11 +168,27 @@ class ShardStore:
             known = self._looked_at[number] = (_identity(file), self.is_whole(shard))
         return known[1]
 
+    def is_trusted(self, number: int) -> bool:
+        """As `is_done`, but of the file only the header and the length are looked at: for a shard whose bytes
+        another process is reading. While it stays as it is, `is_as_checked` says so."""
+        shard = self.shard(number)
+        try:
+            file = shard.path.stat()
+        except OSError:
+            return False
+        contents = read_contents(shard.path)
+        if contents is None or contents[0] != shard.members:
+            return False
+        self._trusted[number] = _identity(file)
+        return True
+
     def is_as_checked(self, number: int, file: os.stat_result) -> bool:
         """Say whether an open file of shard `number` is the one that was found whole, or is whole itself; for
         the price of a comparison, as long as nobody touches it."""
-        known = self._looked_at.get(number)
-        return (known is not None and known == (_identity(file), True)) or self.is_done(number)
+        identity = _identity(file)
+        if self._looked_at.get(number) == (identity, True) or self._trusted.get(number) == identity:
+            return True
+        return self.is_done(number)
 
     @property
     def has_leftovers(self) -> bool:

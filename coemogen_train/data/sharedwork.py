@@ -39,17 +39,25 @@ _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 @dataclass(frozen=True)
 class Crew:
-    """The processes that do one piece of work. index: this one's number, below count."""
+    """The processes that do one piece of work. index: this one's number, below count.
+
+    place: this one's number among the `places` of them that run on its machine.
+    """
 
     index: int = 0
     count: int = 1
+    place: int = 0
+    places: int = 1
 
     @classmethod
     def from_environment(cls) -> Crew:
         """As `accelerate launch` and `torchrun` tell it to each process; alone where nobody does."""
         count = _number("WORLD_SIZE", 1)
         index = _number("RANK", 0)
-        return cls(index, count) if 0 <= index < count else cls()
+        if not 0 <= index < count:
+            return cls()
+        place, places = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+        return cls(index, count, place, places) if 0 <= place < places <= count else cls(index, count)
 
     @property
     def speaks(self) -> bool:

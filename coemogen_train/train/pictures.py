@@ -21,6 +21,7 @@ from .items import column_codes, emotion_counts, of_emotions
 # Asking a network drive for one file takes its time; many at once take hardly more.
 _ASKERS, _ASKED_TOGETHER = 32, 256
 _EXAMPLES = 3
+_FITTED = 25_000  # of an emotion
 
 
 def training_samples(training_set: TrainingSet, taxonomy: Taxonomy, captions_needed: bool) -> SampleRows:
@@ -67,12 +68,29 @@ def validation_samples(training_set: TrainingSet, taxonomy: Taxonomy, config: Tr
     samples = of_emotions(training_set.samples(config.validation_split, kept_only=True), taxonomy.names)
     if config.semantic_weight:
         samples = samples.captioned()
-    digests, (names, codes) = digests_of(samples), column_codes(samples, "emotion")
-    chosen = np.zeros(len(samples), dtype=bool)
+    return list(_some_of_each(samples, config.validation_pictures))
+
+
+def to_fit_on(samples: SampleRows) -> SampleRows:
+    """Give the pictures that the Gaussian clusters are fitted on: all, or 25,000 of an emotion with more.
+
+    That is 32 pictures for each number of an embedding 768 wide. In double precision, 8 emotions' are 1.2 GB;
+    all pictures of a set of millions would be more than most machines' memory, several times over. Which ones
+    follows from their contents, as with `validation_samples`.
+    """
+    return _some_of_each(samples, _FITTED)
+
+
+def _some_of_each(samples: SampleRows, most: int) -> SampleRows:
+    """At most so many of each emotion, those whose content hashes come first; in the order of `samples`."""
+    names, codes = column_codes(samples, "emotion")
+    if np.bincount(codes, minlength=1).max() <= most:
+        return samples
+    digests, chosen = digests_of(samples), np.zeros(len(samples), dtype=bool)
     for code in range(len(names)):
         own = np.flatnonzero(codes == code)
-        chosen[own[np.argsort(digests[own], kind="stable")][: config.validation_pictures]] = True
-    return list(samples.masked(chosen))
+        chosen[own[np.argsort(digests[own], kind="stable")][:most]] = True
+    return samples.masked(chosen)
 
 
 def check_labels(training_set: TrainingSet) -> None:

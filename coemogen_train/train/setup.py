@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,10 +29,11 @@ from ..errors import ConfigError
 from .batches import BatchMaker, Draws
 from .config import TrainConfig
 from .frozen import load_frozen_base, park_unet, set_precision
-from .items import TrainingItems
+from .items import TrainingItems, labels_of
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
 from .peers import ALONE, LOST_AFTER, Peers, let_the_host_wait
+from .pictures import to_fit_on
 from .precision import LossScale, dtype_of
 from .progress import stage_progress
 from .start import Start, build_objective
@@ -103,7 +105,6 @@ class Run(Stepping):
     vision_name: str
     cache: EmbeddingCache
     vision_width: int
-    labels: Tensor  # [n] int64: the emotion of each kept training picture
     held_out: HeldOut | None
 
     @cached_property
@@ -111,9 +112,10 @@ class Run(Stepping):
         """The clusters of v, fitted when first asked for: they depend on the set alone."""
         config, carried = self.config, self.start.carried
         first = carried.gaussians.weights.shape[0] if carried else 0
+        samples = to_fit_on(self.start.samples)
         fitted = fit_gaussians(
-            self.cache.embeds_of(self.start.samples),
-            self.labels - first,
+            self.cache.embeds_of(samples),
+            torch.from_numpy(labels_of(samples, self.taxonomy)) - first,
             self.taxonomy.num_emotions - first,
             self.covariance,
             config.gaussian_components,
@@ -204,13 +206,15 @@ def prepare_run(
             config.resolution,
             flip=config.flip,
             options=CacheOptions(
-                caption_dtype="float32" if config.cache_captions == "float32" else "float16"
+                caption_dtype="float32" if config.cache_captions == "float32" else "float16",
+                share_checks=True,
             ),
             progress=stage,
             held_out=start.held_out,
             captions=CaptionEncoder(base) if config.caches_captions else None,
             buckets=buckets,
         )
+    peers.meet()  # each has seen that its share of the cache is whole
     vision_name = clip.name
     del clip  # its work is done, and its room is wanted
     set_precision(base, config.precision, accelerator.device, checkpointing)
@@ -227,7 +231,7 @@ def prepare_run(
         base=base,
         vision_name=vision_name,
         objective=objective,
-        model=accelerator.prepare(objective),
+        model=_wrapped(objective, accelerator),
         optimiser=GroupedAdamW(
             objective.named_parameters(),
             config.learning_rate,
@@ -249,10 +253,18 @@ def prepare_run(
         ),
         cache=cache,
         vision_width=means.shape[1],
-        labels=torch.from_numpy(items.labels),
         held_out=_held_out(start.held_out, taxonomy, cache),
         peers=peers,
     )
+
+
+def _wrapped(objective: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The objective as accelerate has it: for several processes in DDP."""
+    with warnings.catch_warnings():
+        # Newer torch has another name for leaving buffers alone, and accelerate does not know it yet.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        wrapped: nn.Module = accelerator.prepare(objective)
+    return wrapped
 
 
 def run_folders(out: Path) -> tuple[Path, Path, Path]:

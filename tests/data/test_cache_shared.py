@@ -3,9 +3,11 @@
 import multiprocessing
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from coemogen_train.data import CacheOptions, TrainingSet, build_cache, prepare, prepare_toy
 from coemogen_train.data.sharedwork import Crew
@@ -16,6 +18,7 @@ from .test_kills import Forked
 
 COUNT = 700  # in 8 shards
 OPTIONS = CacheOptions(dtype="float32", batch_size=4, workers=1)
+SHARING = replace(OPTIONS, share_checks=True)
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,43 @@ def test_of_a_crew_each_looks_at_its_share_of_the_pictures_and_none_is_left_out(
             refused.append(index)
         told.append(max(done for stage, done, _ in seen if stage == "checking pictures"))
     assert sum(told) == COUNT and refused == [2]
+
+
+def test_processes_of_a_machine_divide_the_checking_and_find_every_damage(folder, whole):
+    """Of a finished cache; a part that is too short is found by all."""
+    build_cache(TrainingSet.open(folder), TinyBase(), TinyClip(), options=SHARING)
+    damaged = sorted((folder / "cache").glob("latents-*/*.safetensors"))[1]
+    intact = damaged.read_bytes()
+
+    def encoded(place: int) -> int:
+        base = TinyBase()
+        crew = Crew(place, 2, place, 2)
+        made = build_cache(TrainingSet.open(folder), base, TinyClip(), options=SHARING, crew=crew)
+        assert tree_bytes(folder / "cache") == whole or not base.batches
+        for sample in TrainingSet.open(folder).samples("train")[:: COUNT // 50]:
+            made.latents(sample.id)
+        return len(base.batches)
+
+    for change, found_by in ((intact[:-1] + b"\0", (1,)), (intact[:-1], (0, 1))):
+        assert change != intact
+        for place in (0, 1):
+            damaged.write_bytes(change)
+            assert bool(encoded(place)) is (place in found_by)
+
+
+def test_what_a_neighbour_has_mended_is_read_as_it_is_now(folder, whole):
+    of = TrainingSet.open(folder)
+    right = build_cache(of, TinyBase(), TinyClip(), options=SHARING)
+    damaged = sorted((folder / "cache").glob("latents-*/*.safetensors"))[1]
+    broken = bytearray(damaged.read_bytes())
+    broken[-8:] = bytes(8)
+    damaged.write_bytes(broken)
+    trusting, finding = (
+        build_cache(of, TinyBase(), TinyClip(), options=SHARING, crew=Crew(place, 2, place, 2))
+        for place in (0, 1)
+    )
+    assert tree_bytes(folder / "cache") == whole
+    for sample in of.samples("train")[::20]:
+        expected = right.latents(sample.id)[1]
+        assert torch.equal(trusting.latents(sample.id)[1], expected)
+        assert torch.equal(finding.latents(sample.id)[1], expected)

@@ -130,10 +130,16 @@ def test_the_answer_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path: Path)
 def test_a_crew_is_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     assert Crew.from_environment() == ALONE == Crew(0, 1)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert Crew.from_environment() == Crew(1, 2) and not Crew.from_environment().speaks
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Crew.from_environment() == Crew(1, 2, place=1, places=2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # of another launch
+    assert Crew.from_environment() == Crew(1, 2)
     monkeypatch.setenv("RANK", "many")
     assert Crew.from_environment() == Crew(0, 2)
     monkeypatch.setenv("RANK", "7")

@@ -10,6 +10,7 @@ import pytest
 from coemogen_train.data.samples import TrainingSet
 from coemogen_train.errors import TaxonomyError
 from coemogen_train.files import canonical_json
+from coemogen_train.train import pictures
 from coemogen_train.train.config import make_config
 from coemogen_train.train.items import (
     TrainingItem,
@@ -19,6 +20,7 @@ from coemogen_train.train.items import (
     labels_of,
     of_emotions,
 )
+from coemogen_train.train.pictures import to_fit_on
 from coemogen_train.train.prompts import content_words
 from coemogen_train.train.start import begin
 
@@ -78,3 +80,14 @@ def test_the_hash_of_what_is_trained_on_is_that_of_one_list(settings):
     told.append("an adapter's")
     expected = hashlib.sha256(canonical_json(told).encode("utf-8")).hexdigest()
     assert replace(start, source_sha256="an adapter's").fingerprint == expected
+
+
+def test_clusters_are_fitted_on_so_many_of_an_emotion_whatever_they_are_called(opened, monkeypatch):
+    samples = opened.samples("train")
+    assert to_fit_on(samples) is samples
+    monkeypatch.setattr(pictures, "_FITTED", 3)
+    some = to_fit_on(samples)
+    for emotion in opened.taxonomy.names:
+        of_it = sorted(sample.sha256 for sample in samples if sample.emotion == emotion)
+        assert sorted(sample.sha256 for sample in some if sample.emotion == emotion) == of_it[:3]
+    assert [sample.id for sample in some] == sorted(sample.id for sample in some)
