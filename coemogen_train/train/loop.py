@@ -18,6 +18,7 @@ from .folder_lock import run_lock
 from .history import History, read_history
 from .peers import Peers
 from .plan import make_plan
+from .preflight import check_folder
 from .previews import Previews
 from .progress import TrainingProgress
 from .resume import save_run, take_up
@@ -88,6 +89,7 @@ def train(
         plan = make_plan(config, start, accelerator.num_processes, accelerator.device)
         with run_lock(config.out) if peers.main else nullcontext():
             if peers.main:
+                check_folder(config.out, resume)  # another run may have come and gone meanwhile
                 plan.log(logger)
             check_seen(peers, config.out)
             run = prepare_run(config, start, accelerator, plan.checkpointing, progress, peers)
