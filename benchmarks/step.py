@@ -153,8 +153,7 @@ def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
     steps = 10 if cuda else 1
     toy = Case("toy", 32, 64, "fp32", steps=3 if chosen.quick else 10)
     main = Case("sd15", chosen.batch or (4 if cuda else 1), chosen.resolution or 512, precision, steps=steps)
-    if chosen.compile:
-        main = replace(main, compiled=True)
+    toy, main = (replace(case, compiled=chosen.compile) for case in (toy, main))
     own = chosen.batch or chosen.resolution or chosen.precision or chosen.compile
     cases = [main]
     if not (own or chosen.quick):
@@ -263,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_toy = [measured for measured in found if measured.case.size == "toy"]
     told: dict[str, Any] = of_sd15[0].to_dict() if of_sd15 else {}
     told |= {"toy": of_toy[0].to_dict()} if of_toy else {}
-    told |= {"others": of_sd15[1:] and [measured.to_dict() for measured in of_sd15[1:]]}
+    told |= {"others": [measured.to_dict() for measured in of_sd15[1:]]}
     told |= {"too_large": too_large, "what_is_compared": (__doc__ or "").split("\n\n")[1:3]}
     plot(found, chosen.device, chosen.out / "step.png")
     answer(chosen, "step", told, words(found, too_large))

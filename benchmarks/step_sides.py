@@ -25,14 +25,13 @@ from coemogen_train.train.batches import Batch, BatchMaker, Draws
 from coemogen_train.train.config import TrainConfig
 from coemogen_train.train.history import History
 from coemogen_train.train.items import TrainingItem
-from coemogen_train.train.optimiser import GroupedAdamW
-from coemogen_train.train.precision import LossScale, dtype_of
-from coemogen_train.train.setup import Stepping, make_accelerator
+from coemogen_train.train.objective import CoEmoGenObjective
+from coemogen_train.train.precision import dtype_of
 from coemogen_train.train.step import optimise
 
 from .models import CAPTION, Size, make_batch, make_objective
 from .plain_loop import CachedLoop, PlainLoop, write_pictures
-from .stepping import VISION_WIDTH, made_config
+from .stepping import VISION_WIDTH, made_config, stepping_around
 from .twins import twin
 
 PEFT_RANK = 8
@@ -85,24 +84,11 @@ class Ours:
     for what is not finite, clipping, AdamW of every group, and the losses written down every 10 steps.
     """
 
-    def __init__(self, base: BaseModel, objective: nn.Module, case: Case, folder: Path) -> None:
+    def __init__(self, base: BaseModel, objective: CoEmoGenObjective, case: Case, folder: Path) -> None:
         config = made_config(
             {"batch_size": case.batch, "resolution": case.resolution, "precision": case.precision}
         )
-        accelerator: Any = make_accelerator(str(base.device))
-        self.run = Stepping(
-            config=config,
-            accelerator=accelerator,
-            start=None,  # type: ignore[arg-type]  # no step asks where the run began
-            base=base,
-            objective=objective,
-            model=accelerator.prepare(objective),
-            optimiser=GroupedAdamW(
-                objective.named_parameters(), config.learning_rate, weight_decay=config.weight_decay
-            ),
-            loss_scale=LossScale(config.precision == "fp16", base.device),
-            batches=make_batches(config, base, folder),
-        )
+        self.run = stepping_around(base, objective, config, make_batches(config, base, folder))
         self.history = History(folder / "history.jsonl", self.run.batches.sample_ids, config.max_bad_steps)
         self.done = 0
 

@@ -1,4 +1,4 @@
-"""A run of made-up data around a made-up base: what `optimise` steps with, without a set, a cache or a folder."""
+"""A run of made-up data around a made-up base: what `optimise` steps with, without set, cache or folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from coemogen_train.train.batches import BatchMaker, Draws
 from coemogen_train.train.config import TrainConfig, make_config
 from coemogen_train.train.frozen import set_precision
 from coemogen_train.train.items import TrainingItem
+from coemogen_train.train.objective import CoEmoGenObjective
 from coemogen_train.train.optimiser import GroupedAdamW
 from coemogen_train.train.precision import LossScale
 from coemogen_train.train.setup import Stepping, make_accelerator
@@ -46,8 +47,16 @@ def make_stepping(size: Size, config: TrainConfig, device: torch.device, checkpo
     set_precision(base, config.precision, device, checkpointing)
     for part in (base.vae, base.text_encoder):
         torch.nn.Module.to(part, device)
-    objective = make_objective(base, MIKELS, VISION_WIDTH)
-    accelerator = make_accelerator(str(device))
+    return stepping_around(
+        base, make_objective(base, MIKELS, VISION_WIDTH), config, _made_batches(config, base)
+    )
+
+
+def stepping_around(
+    base: BaseModel, objective: CoEmoGenObjective, config: TrainConfig, batches: BatchMaker
+) -> Stepping:
+    """A run that is ready to step, of parts that are there; on the device of `base`."""
+    accelerator = make_accelerator(str(base.device))
     return Stepping(
         config=config,
         accelerator=accelerator,
@@ -55,9 +64,11 @@ def make_stepping(size: Size, config: TrainConfig, device: torch.device, checkpo
         base=base,
         objective=objective,
         model=accelerator.prepare(objective),
-        optimiser=GroupedAdamW(objective.named_parameters(), config.learning_rate),
-        loss_scale=LossScale(config.precision == "fp16", device),
-        batches=_made_batches(config, base),
+        optimiser=GroupedAdamW(
+            objective.named_parameters(), config.learning_rate, weight_decay=config.weight_decay
+        ),
+        loss_scale=LossScale(config.precision == "fp16", base.device),
+        batches=batches,
     )
 
 
