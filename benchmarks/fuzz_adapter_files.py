@@ -1,4 +1,4 @@
-"""The adapters that a fuzzer damages, and the enemy's own writer of such files, which signs what it altered."""
+"""The adapters that a fuzzer damages, and the enemy's own writer, which signs what it altered."""
 
 from __future__ import annotations
 

@@ -7,8 +7,22 @@ of ours.
 from __future__ import annotations
 
 
+# A terminal of 24 lines of 80 columns, less what stands around the sentence.
+_LONGEST = 1600
+
+
 class UserError(Exception):
-    """A mistake in what the user gave us; its message is the one sentence that he reads."""
+    """A mistake in what the user gave us; its message is the one sentence that he reads.
+
+    It may quote whatever a file or a server holds: as text, what a terminal would obey is escaped, and what
+    is longer than a screen has lost its middle.
+    """
+
+    def __str__(self) -> str:
+        whole = super().__str__()
+        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in whole)
+        half = _LONGEST // 2
+        return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
 
 class AdapterError(UserError):

@@ -193,7 +193,7 @@ def _check_fields(plain: Any, kind: type, what: str) -> dict[str, Any]:
     for name in sorted((names ^ set(plain)) - (_LATER_FIELDS & names)):
         fault = "lacks" if name in names else "has an unknown"
         raise AdapterError(
-            f"{what} {fault} {ascii(name[:100])}: it was altered, or written by another version."
+            f"{what} {fault} {name[:100]!a}: it was altered, or written by another version."
         )
     return plain
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from .address import ServerAddress
 from .caption import CaptionStopped
@@ -17,6 +19,8 @@ from .caption import CaptionStopped
 MAX_REPLY = 4 * 2**20
 _POLL = 0.05
 _PIECE = 1 << 16
+# Head, marks between chunks and what follows them; the body has MAX_REPLY of its own.
+_MAX_AROUND = 1 << 20
 
 
 class ReplyTooLarge(Exception):
@@ -91,6 +95,7 @@ class _Request:
     ):
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(address.host, address.port, timeout=timeout)
+        self._connection.response_class = _BoundedResponse
         self._message = (method, address.path + path, body, headers)
         self._socket: socket.socket | None = None
         self._left = False
@@ -106,7 +111,7 @@ class _Request:
             self._socket = self._connection.sock
             if not self._left:
                 self._connection.request(*self._message)
-                self.reply = _read(self._connection.getresponse())
+                self.reply = _read(self._connection)
         except Exception as error:  # told by the thread that waits
             self.error = error
         finally:
@@ -121,11 +126,45 @@ class _Request:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _read(response: http.client.HTTPResponse) -> Reply:
-    pieces, size = [], 0
-    while piece := response.read(_PIECE):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_REPLY:
+class _BoundedResponse(http.client.HTTPResponse):
+    """A reply of which no more than a limit is ever read: http.client believes what a server says of its
+    chunks, and a chunk of negative length is read to the end, which may never come."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.fp = io.BufferedReader(_Bounded(self.fp, MAX_REPLY + _MAX_AROUND))  # type: ignore[arg-type]
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that raises ReplyTooLarge beyond so many bytes."""
+
+    def __init__(self, stream: io.BufferedIOBase, left: int) -> None:
+        self._stream, self._left = stream, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._stream.readinto1(buffer)
+        self._left -= count
+        if self._left < 0:
             raise ReplyTooLarge
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _read(connection: http.client.HTTPConnection) -> Reply:
+    pieces, size = [], 0
+    try:
+        response = connection.getresponse()
+        while piece := response.read(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_REPLY:
+                raise ReplyTooLarge
+    except ValueError as error:  # lengths that cannot be, for which http.client has no error of its own
+        raise http.client.HTTPException(str(error)) from None
     return Reply(response.status, b"".join(pieces), response.getheader("Retry-After") or "")

@@ -123,7 +123,7 @@ def without_markup(text: str) -> str:
     text = _SPECIAL.sub(" ", text)
     text = _FENCE.sub("", text).strip()
     text = _from_json(text)
-    text = without_long_runs(html.unescape(_TAG.sub(" ", text)))
+    text = plain_characters(html.unescape(_TAG.sub(" ", text)))  # JSON and HTML spell any character
     text = _LINK.sub(r"\1", _HEADING.sub("", text))
     text = _EMPHASIS.sub(lambda found: found[2] or found[3], text)
     return re.sub(r"[ \t]+", " ", text).strip()

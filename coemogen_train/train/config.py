@@ -34,8 +34,8 @@ _PARTS_OF_A_BATCH = ("batch_size", "accumulate")
 CHANGEABLE_ON_RESUME = {"learning_rate", "weight_decay", "max_grad_norm"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Period = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Period = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class TrainConfig(BaseModel):
@@ -211,7 +211,7 @@ def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainC
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:1])
         what = first["msg"].removeprefix("Value error, ")
-        given = f" (given: {first['input']!r})" if key else ""
+        given = f" (given: {_shown(first['input'])})" if key else ""
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}{given}.") from None
 
 
@@ -268,8 +268,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: the settings cannot be read ({error.strerror}); name a TOML file or a preset ({names})."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, a number or a name beyond reason
         raise ConfigError(f"{file}: not valid TOML in UTF-8: {error}.") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: its values are nested too deeply: write plain ones.") from None
 
 
 def _read_preset(name: str) -> dict[str, Any]:
@@ -291,8 +293,15 @@ def _override(pair: str) -> tuple[str, Any]:
         return key, None
     try:
         return key, tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         return key, text
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # more digits than Python writes
+        return "a number beyond reason"
 
 
 def _nearest(key: str) -> str:
