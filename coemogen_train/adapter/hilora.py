@@ -46,13 +46,30 @@ def hilora_delta(x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
     Returns:
         [B, ..., out].
     """
+    hidden = _gated(x, down, gate)
+    return F.linear(hidden, up.to(hidden))
+
+
+def add_hilora(output: Tensor, x: Tensor, down: Tensor, up: Tensor, gate: Tensor) -> Tensor:
+    """A layer's `output` [B, ..., out] with `hilora_delta` added, in the output's dtype.
+
+    Where all is of one dtype the second product adds as it goes, so that the update is never written down.
+    """
+    hidden = _gated(x, down, gate)
+    if hidden.dtype != output.dtype:
+        return output + F.linear(hidden, up.to(hidden)).to(output.dtype)
+    rows = torch.addmm(output.flatten(0, -2), hidden.flatten(0, -2), up.to(hidden).T)
+    return rows.view(output.shape)
+
+
+def _gated(x: Tensor, down: Tensor, gate: Tensor) -> Tensor:
+    """(x @ down.T) * gate, [B, ..., G * rank]."""
     hidden = F.linear(x, down.to(x))
     if gate.shape[0] not in (1, x.shape[0]):
         raise RowsError(
             f"{gate.shape[0]} rows are routed, but the batch has {x.shape[0]} rows: route each row."
         )
-    hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *[1] * (x.dim() - 2), -1)
-    return F.linear(hidden, up.to(hidden))
+    return hidden * gate.to(hidden.dtype).view(gate.shape[0], *[1] * (x.dim() - 2), -1)
 
 
 class HiLoRA(nn.Module):
@@ -242,7 +259,7 @@ class AttachedHiLoRA:
             rows = inputs[0].shape[0]
             if self.tiles and ".attn1." in key and rows % gate.shape[0] == 0:
                 gate = gate.repeat_interleave(rows // gate.shape[0], dim=0)
-            return output + hilora_delta(inputs[0], down, up, gate).to(output.dtype)
+            return add_hilora(output, inputs[0], down, up, gate)
 
         return module.register_forward_hook(add_delta)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from coemogen_train.adapter.hilora import HiLoRA, find_layers, hilora_delta
+from coemogen_train.adapter.hilora import HiLoRA, add_hilora, find_layers, hilora_delta
 from coemogen_train.errors import AdapterError
 
 POLARITY_OF = (0, 0, 1, 1, 2)  # five emotions, three polarities
@@ -107,6 +107,19 @@ def test_merged_delta_is_the_update_of_the_pass(tiny_unet):
         rtol=0,
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 5, 6), (3, 2, 5, 6)])
+def test_an_output_of_any_layout_and_type_gets_the_same_update(shape):
+    x = torch.randn(shape)
+    down, up, gate = torch.randn(4, 6), torch.randn(7, 4), torch.rand(3, 4)
+    delta = hilora_delta(x, down, up, gate)
+    output = torch.randn(*shape[:-2], 7, shape[-2]).mT if len(shape) > 2 else torch.randn(7, 3).mT
+    kept = output.clone()
+    assert not output.is_contiguous()
+    torch.testing.assert_close(add_hilora(output, x, down, up, gate), kept + delta)
+    torch.testing.assert_close(add_hilora(kept.double(), x, down, up, gate), kept.double() + delta.double())
+    assert torch.equal(output, kept)  # whoever else holds the layer's output has it as it was
 
 
 def test_the_gate_names_emotions_then_polarities(tiny_unet):
