@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,14 +11,16 @@ import numpy as np
 from ..files import canonical_json
 from .captioning_jobs import Job, Standing, job_to_dict
 from .captioning_store import standings
+from .digests import DigestSet, digests_of
 from .rows import Sample
 from .samples import TrainingSet
-from .shards import partition
+from .shards import Parts
 
 # Pictures in a part, by how many the set has: so that several processes find enough parts, and few files
 # lie about. Stepwise, so that a few new pictures seldom change all parts.
 _SIZES = ((2_000, 32), (30_000, 128))
 _LARGEST = 512
+_DIGEST = 32  # bytes
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,20 @@ def make_plan(of: TrainingSet, job: Job) -> Plan:
     total = len(of.samples())
     involved, is_open = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
     kept = 0
-    digests = []
+    digests = bytearray()
     for index, (sample, row) in enumerate(standings(of)):
         standing = job.standing(sample, row)
         involved[index] = standing in (Standing.OPEN, Standing.DONE)
         is_open[index] = standing is Standing.OPEN
         kept += standing in (Standing.KEPT, Standing.DONE)
         # What a part is known by: the pictures, and what the model is told of them.
-        digests.append(hashlib.sha256(canonical_json(sample).encode("utf-8")).digest())
+        digests += hashlib.sha256(canonical_json(sample).encode("utf-8")).digest()
     key = canonical_json(job_to_dict(job))
     parts = []
     for members in _groups(of, total):
         chosen = members[involved[members]]
         if len(chosen):
-            told = b"".join(digests[member] for member in chosen)
+            told = b"".join(digests[_DIGEST * member : _DIGEST * (member + 1)] for member in chosen)
             name = hashlib.sha256(key.encode("utf-8") + told).hexdigest()[:20]
             parts.append(Part(name, chosen, is_open[chosen]))
     whole = hashlib.sha256((key + "".join(part.name for part in parts)).encode("utf-8"))
@@ -81,10 +82,8 @@ def make_plan(of: TrainingSet, job: Job) -> Plan:
 
 def _groups(of: TrainingSet, total: int) -> Iterator[np.ndarray]:
     """Row numbers of all the set's samples, a group at a time, by their content."""
-    rows = defaultdict(list)
-    hashes = of.samples().columns("sha256")["sha256"].to_pylist()
-    for index, digest in enumerate(hashes):
-        rows[digest].append(index)
+    digests = digests_of(of.samples())
     size = next((size for below, size in _SIZES if total < below), _LARGEST)
-    for group in partition(hashes, size):
-        yield np.array([index for digest in group for index in rows[digest]], dtype=np.int64)
+    parts, order = Parts(DigestSet(digests), size), np.argsort(digests, kind="stable")
+    numbers = parts.part_of(parts.digests.places(digests[order]))
+    yield from np.split(order, np.flatnonzero(np.diff(numbers)) + 1)
