@@ -47,8 +47,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """
     final = folder / f"step-{checkpoint.step:08d}"
     part = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
-    part.mkdir(parents=True)
     try:
+        part.mkdir(parents=True)
         for name, tensors in checkpoint.tensors.items():
             with atomic_path(part / f"{name}.safetensors") as file:
                 write_tensors(
