@@ -31,7 +31,7 @@ def plan_run(config: TrainConfig, resume: bool) -> Plan:
     device = torch.device("cpu" if on_cpu else pick_device("auto"))
     processes = int(os.environ.get("WORLD_SIZE") or 1)
     start = begin(config, resume, device.type, processes)
-    return make_plan(config, start, processes, device, whole=True)
+    return make_plan(start.config, start, processes, device, whole=True)
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""Before anything is loaded, every process must be able to begin and see the same folders."""
+
+from __future__ import annotations
+
+import platform
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from coemogen_train.errors import ConfigError, DataError
+from coemogen_train.train import roll_call
+from coemogen_train.train.peers import ALONE, PeerGone, Peers
+from coemogen_train.train.roll_call import begin_together, check_seen
+
+
+class Two(Peers):
+    """The first of two processes; what the other one says is given, in its turn."""
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.count, self._answers = 2, list(answers)
+
+    def meet(self):
+        pass
+
+    def gather(self, value):
+        return [value, self._answers.pop(0)]
+
+
+def refuse():
+    raise DataError("sets/mine: there is no such set.")
+
+
+def test_what_another_machine_cannot_do_is_told_with_its_name():
+    peers = Two(("node7", "sets/mine: there is no such set."))
+    with pytest.raises(ConfigError, match=r"^node7, .*: sets/mine: there is no such set: all machines"):
+        begin_together(peers, lambda: SimpleNamespace(fingerprint="a"))
+
+
+def test_ones_own_mistake_comes_first():
+    with pytest.raises(DataError, match="no such set"):
+        begin_together(Two(("node7", "another sentence.")), refuse)
+    with pytest.raises(DataError, match="no such set"):
+        begin_together(ALONE, refuse)
+
+
+def test_another_set_under_the_same_name_is_refused():
+    start = SimpleNamespace(fingerprint="a", config=SimpleNamespace(set="sets/mine"))
+    with pytest.raises(ConfigError, match=r"^node7: sets/mine is another training set there than on"):
+        begin_together(Two(("node7", None), "b"), lambda: start)
+    assert begin_together(Two(("node7", None), "a"), lambda: start) is start
+
+
+def test_on_one_machine_no_set_is_compared():
+    assert begin_together(Two((platform.node(), None)), lambda: "start") == "start"
+
+
+def test_a_machine_that_does_not_see_the_runs_folder_is_named(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"^node7 does not see the run's folder .* all machines of a run"):
+        check_seen(Two("x", ("node7", False)), tmp_path)
+    assert not list(tmp_path.iterdir())
+    check_seen(Two("x", ("node7", True)), tmp_path)
+    monkeypatch.setattr(roll_call, "_SECONDS", 0)
+    assert not roll_call._comes(tmp_path / "missing")
+
+
+def test_a_broken_connection_is_told_from_a_fault_of_our_own():
+    peers = Two()
+    gloo = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3942"
+    assert peers.is_loss(RuntimeError(gloo))
+    assert peers.is_loss(PeerGone("no sign of life from process 1"))
+    assert peers.is_loss(torch.distributed.DistBackendError("NCCL communicator was aborted"))
+    assert not peers.is_loss(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not peers.is_loss(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert not peers.is_loss(OSError("No space left on device"))
+    assert not ALONE.is_loss(RuntimeError(gloo))
