@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import struct
@@ -283,6 +284,17 @@ def test_a_fault_of_ours_exits_1_with_its_traceback_on_stderr(
     out, err = capsys.readouterr()
     assert "no idea" in json.loads(out)["error"]
     assert "Traceback" in err and "a library talks" in err
+
+
+def test_a_full_disk_is_a_sentence_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "RUN/history.jsonl")
+    monkeypatch.setattr("coemogen_train.adapter.file.describe_adapter", explode(full))
+    assert run(["inspect", "adapter.safetensors", "--json"]) == 2
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    assert told.startswith("RUN/history.jsonl: ") and "make room" in told and "Traceback" not in err
 
 
 def test_a_library_that_is_not_installed_is_a_sentence(
