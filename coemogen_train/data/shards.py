@@ -33,6 +33,9 @@ FORMAT_VERSION = 1
 PICTURES_PER_SHARD = 128
 """A shard holds this many pictures or fewer, on average between half of them and all."""
 
+Contents = tuple[tuple[str, ...], dict[str, tuple[int, ...]]]
+"""What a shard's header says: its content hashes, and by name its tensors' shapes."""
+
 _METADATA = "coemogen_cache"
 _WRITING_TRIES = 3
 
@@ -216,8 +219,8 @@ class ShardStore:
         return [path for path in found if path.name not in planned]
 
 
-def read_contents(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]] | None:
-    """Return a shard's content hashes and, by name, its tensors' shapes from its header alone.
+def read_contents(path: Path) -> Contents | None:
+    """Return what a shard's header says, and read no more.
 
     None: it is no shard. Whether its bytes are whole, `ShardStore.is_whole` says.
     """

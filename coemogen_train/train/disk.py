@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..data.digests import Digests, DigestSet, from_hex
-from ..data.shards import read_contents
+from ..data.shards import Contents, read_contents
 from ..errors import ConfigError
 from .config import TrainConfig
 
 _GIB = 2**30
 _HALF, _SINGLE = 2, 4  # bytes per number
 _PREVIEW_BYTES = 256 * 256 * 2  # a cell of a sheet, as PNG
+_ASKERS, _ASKED_TOGETHER = 16, 256
 _SMALL_FILES = 8 << 20  # history, settings, validation: generous
 
 
@@ -50,8 +53,8 @@ def cache_stock(
     pictures are wanted. buckets: whether training pictures are wanted in the shape nearest to their own.
     """
     found: dict[str, list[Digests]] = {"latents": [], "embeds": [], "captions": []}
-    for path in cache.glob("*/*.safetensors"):
-        if (contents := read_contents(path)) is None:
+    for path, contents in _contents(cache):
+        if contents is None:
             continue  # damaged, and so redone
         members, shapes = contents
         held_out = path.parent.name.startswith("held_out")
@@ -66,6 +69,14 @@ def cache_stock(
         ):
             found["latents"].append(from_hex(members))
     return CacheStock(**{what: DigestSet(np.concatenate(all_)) for what, all_ in found.items() if all_})
+
+
+def _contents(cache: Path) -> Iterator[tuple[Path, Contents | None]]:
+    """Every shard of a cache with what its header says; a network drive is asked for many at once."""
+    paths = cache.glob("*/*.safetensors")
+    with ThreadPoolExecutor(_ASKERS) as pool:
+        while together := list(islice(paths, _ASKED_TOGETHER)):
+            yield from zip(together, pool.map(read_contents, together), strict=True)
 
 
 def disk_needed(
