@@ -42,6 +42,7 @@ def main() -> None:
     question.parser.add_argument("--seed", type=int, default=0)
     question.parser.add_argument("--only", choices=("kills", "disasters"), help="one half of it")
     chosen = question.ask()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # other numbers of threads give other last bits
     if chosen.device.type == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
