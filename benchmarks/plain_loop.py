@@ -102,8 +102,8 @@ class PlainLoop:
             latents = self.vae.encode(pixels).latent_dist.sample() * self.vae.config.scaling_factor
             hidden = self.text_encoder(pictures["input_ids"].to(self.device))[0]
         noise = torch.randn_like(latents)
-        timesteps = torch.randint(self.schedule.config.num_train_timesteps, (len(latents),))
-        timesteps = timesteps.to(self.device)
+        steps = self.schedule.config.num_train_timesteps
+        timesteps = torch.randint(steps, (len(latents),), device=self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             loss = denoising_error(
                 self.unet, self.schedule, latents.to(self.dtype), noise.to(self.dtype), timesteps, hidden

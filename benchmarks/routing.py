@@ -146,8 +146,10 @@ def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
     cuda = chosen.device.type == "cuda"
     precision = chosen.precision or ("bf16" if cuda else "fp32")
     toy = Case("toy", 32, 64, "fp32", steps=2 if chosen.quick else 5)
-    main = Case("sd15", 32, 256 if cuda else 64, precision, steps=5 if cuda else 1)
-    cases = {"toy": [toy], "sd15": [main] if chosen.quick else [main, replace(main, resolution=128)]}
+    largest = 256 if cuda else 64 if chosen.quick else 128
+    main = Case("sd15", 32, largest, precision, steps=5 if cuda else 1)
+    half = replace(main, resolution=largest // 2)
+    cases = {"toy": [toy], "sd15": [main] if chosen.quick else [main, half]}
     if chosen.batch or chosen.resolution:
         cases = {name: each[:1] for name, each in cases.items()}
     picked = cases[chosen.shape] if chosen.shape else [*cases["toy"], *cases["sd15"]]
@@ -182,13 +184,18 @@ def plot(found: Sequence[tuple[Case, dict[str, Any]]], file: Path) -> None:
     save_figure(drawn, file)
 
 
+def _headline(ratio: str, told: dict[str, Any]) -> dict[str, Any]:
+    """A ratio that the answer is about, and the case that it is of."""
+    return {ratio: told[ratio], f"{ratio}_shape": told["case"]}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     question = Question(__doc__, "routing")
     add = question.parser.add_argument
     add("--rounds", type=int, help="default 5, quick 3")
     add("--shape", choices=("sd15", "toy"), help="default both")
     add("--batch", type=int, help="samples; default 32")
-    add("--resolution", type=int, help="pixels; default 64 and 128 on a CPU, 256 and 128 on a GPU")
+    add("--resolution", type=int, help="pixels; default 128 and 64, on a GPU 256 and 128; quick 64, 256")
     add("--precision", choices=("fp32", "bf16"), help="of SD 1.5's shape; default fp32, bf16 on a GPU")
     chosen = question.ask(arguments)
     rounds = chosen.rounds or (3 if chosen.quick else 5)
