@@ -1,9 +1,9 @@
 """What a process of a training does before its first step, part by part: `python -m benchmarks.million_parts
 ready|fit SET`.
 
-`ready` goes the way to the first batch on a set that `benchmarks.million_set` made, and makes some. `fit` fits
-the Gaussian clusters, as rank 0 does at the end. Each prints one JSON object: by part its seconds, seconds of
-computing, the memory it took at most, and the memory that stayed.
+`ready` goes the way to the first batch on a set that `benchmarks.million_set` made, and makes some. `fit`
+fits the Gaussian clusters, as rank 0 does at the end. Each prints one JSON object: by part its seconds,
+seconds of computing, the memory it took at most, and the memory that stayed.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _neighbours(count: int) -> Iterator[None]:
 
 
 def _forget_peak() -> None:
-    """Have the system measure the peak of memory anew; where it cannot, peaks are those of all parts so far."""
+    """Have the system measure the peak of memory anew; where it cannot, all parts so far count."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

@@ -98,10 +98,8 @@ def bytes_per_picture(folder: Path, pictures: int = 512) -> dict[str, float]:
         made = cache.build_cache(of, _BaseOf512(), StandInClip(), flip=flip, captions=_Text())
         count = len(of.samples())
         told[name] = made.stores.latents[0].size / count
-    assert made.stores.embeds is not None and made.stores.captions is not None
-    told["embeddings"] = made.stores.embeds.size / count
-    told["captions as states"] = made.stores.captions.size / count
-    return told
+    [embeds, captions] = [store.size for store in made.stores.all[1:]]
+    return told | {"embeddings": embeds / count, "captions as states": captions / count}
 
 
 def _fill(store: ShardStore, values: Any) -> None:
