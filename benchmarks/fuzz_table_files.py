@@ -170,8 +170,8 @@ def _findingemo(folder: Path) -> Listed:
 
 def _emotion6(folder: Path) -> Listed:
     _put_pictures(folder / "images" / "joy")
-    lines = ["[image_filename]\t" + "\t".join(f"[{n}]" for n in range(9))]
-    lines += [f"joy/{n}.png\t" + "\t".join(["0.5"] * 9) for n in range(_PICTURES)]
+    numbers = "\t".join(["0.5"] * 3 + ["0.1"] * 6)
+    lines = [f"joy/{number}.png\t{numbers}" for number in range(_PICTURES)]
     return _listed("emotion6", folder, folder / "ground_truth.txt", "\n".join(lines).encode("ascii"))
 
 

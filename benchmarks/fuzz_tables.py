@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from coemogen_train.data.prepare import PrepareOptions, prepare
 from coemogen_train.data.report import Tally
-from coemogen_train.data.samples import open_set
+from coemogen_train.data.samples import TrainingSet
 from coemogen_train.data.sources import Record, SourceContext, detect_source
 from coemogen_train.emotions import MIKELS, load_taxonomy
 from coemogen_train.errors import DataError
@@ -217,7 +217,7 @@ class TableTarget:
         if whole:
             shutil.rmtree(self._out, ignore_errors=True)
             prepare(each.given, self._out, PrepareOptions(workers=1), kind)
-            digests = [sample.sha256 for sample in open_set(self._out).samples]
+            digests = [sample.sha256 for sample in TrainingSet.open(self._out).samples()]
         return records, digests, source.name == "table"
 
     def _judge(self, each: Listed, records: list[Record], digests: list[str], anywhere: bool) -> str:
@@ -227,8 +227,9 @@ class TableTarget:
             return ""
         top = os.path.realpath(each.given)
         for record in records:
-            if record.problem is None and isinstance(record.image, Path) and "\0" not in str(record.image):
-                real = os.path.realpath(record.image)
-                if not real.startswith(top):
-                    return f"it names a picture elsewhere: {real!r}"
+            if record.problem is None and isinstance(record.image, Path):
+                with suppress(ValueError):  # a name that no file can have
+                    real = os.path.realpath(record.image)
+                    if not real.startswith(top):
+                        return f"it names a picture elsewhere: {real!r}"
         return "a picture from elsewhere is in the set" if self._secret in digests else ""

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
+# What JSON that is none, or that is something else, is told by.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NAME = re.compile(r"step-(\d{8,})")
 # Folders that are being written or taken away start like this; a killed process leaves them, the next one
 # sweeps.
@@ -102,18 +104,25 @@ def newest_step(folder: Path) -> int | None:
 
 
 def find_fault(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint's files, or None when every hash of its manifest holds."""
+    """Say what is wrong with a checkpoint's files, or None when every hash of its manifest holds, and its
+    state is one."""
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT:
             return f"format {manifest['format']}, this version reads {_FORMAT}"
         for name, expected in manifest["files"].items():
+            if Path(name).name != name:
+                return f"{_MANIFEST} names a file that lies elsewhere"
             if sha256_file(checkpoint / name) != expected:
                 return f"{name} has changed"
     except OSError as error:
         return f"{Path(error.filename or checkpoint).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return f"{_MANIFEST} cannot be read"
+    try:
+        _read_state(checkpoint)
+    except (OSError, *_UNREADABLE):
+        return f"{_STATE} cannot be read"
     return None
 
 
@@ -157,12 +166,22 @@ def _newest_whole(folder: Path) -> Path | None:
 
 def _read_state(checkpoint: Path) -> tuple[int, dict[str, Any]]:
     stored: Mapping[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    return int(stored["step"]), dict(stored["state"])
+    step, state = stored["step"], stored["state"]
+    if type(step) is not int or not isinstance(state, dict):
+        raise TypeError("it is no state")
+    return step, state
 
 
 def _read(checkpoint: Path) -> Checkpoint:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     step, state = _read_state(checkpoint)
-    tensors = {file.stem: load_file(str(file)) for file in sorted(checkpoint.glob("*.safetensors"))}
+    files = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["files"]
+    tensors = {}
+    for file in (checkpoint / name for name in sorted(files) if name.endswith(".safetensors")):
+        try:
+            tensors[file.stem] = load_file(str(file))
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{file}: it was not written by a training ({error}); remove its folder.") from None
     return Checkpoint(step, tensors, state)

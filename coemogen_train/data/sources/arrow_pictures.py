@@ -178,7 +178,11 @@ class _ArrowFile:
 
 
 def record_batches(path: Path) -> Iterator[Any]:
-    """Yield the record batches of an Arrow file, stream or not, without reading what is not asked for."""
+    """Yield the record batches of an Arrow file, stream or not, without reading what is not asked for.
+
+    Raises: pa.ArrowException, also where cells are said to lie outside the file: Arrow believes that, and the
+    process would die of it.
+    """
     import pyarrow as pa
 
     source = pa.memory_map(str(path))
@@ -186,10 +190,24 @@ def record_batches(path: Path) -> Iterator[Any]:
         file = pa.ipc.open_file(source)
     except pa.ArrowInvalid:
         source.seek(0)
-        yield from pa.ipc.open_stream(source)
+        yield from map(_checked, pa.ipc.open_stream(source))
         return
     for number in range(file.num_record_batches):
-        yield file.get_batch(number)
+        yield _checked(file.get_batch(number))
+
+
+def _checked(batch: Any) -> Any:
+    import pyarrow as pa
+
+    for column in batch.columns:
+        for part in column.flatten() if pa.types.is_struct(column.type) else (column,):
+            try:
+                part.validate(full=True)
+            except pa.ArrowInvalid as error:
+                # Told of text alone whose cells lie where they should: that is a fault of its row.
+                if "UTF8" not in str(error):
+                    raise
+    return batch
 
 
 def _bytes_of(column: Any, nested: bool) -> Any:

@@ -169,15 +169,24 @@ def _schema(file: Path) -> Any:
 
     try:
         if file.suffix.lower() == ".parquet":
-            return pq.read_schema(file)
+            return _with_names(pq.read_schema(file))
         with pa.memory_map(str(file)) as source:
             try:
-                return pa.ipc.open_file(source).schema
+                return _with_names(pa.ipc.open_file(source).schema)
             except pa.ArrowInvalid:
                 source.seek(0)
-                return pa.ipc.open_stream(source).schema
-    except (pa.ArrowException, OSError) as error:
+                return _with_names(pa.ipc.open_stream(source).schema)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read ({told(error)}): fetch or copy it again.") from None
+
+
+def _with_names(schema: Any) -> Any:
+    """The schema, if its names are text: they are decoded when they are asked for.
+
+    Raises: UnicodeDecodeError.
+    """
+    list(schema.names)
+    return schema
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -222,7 +231,7 @@ def _rows(file: Path, layout: _Layout) -> Iterator[tuple[int, int, Mapping[str, 
                     for cells in rows_of_batch(batch):
                         yield group, row, cells
                         row += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{file} cannot be read to its end ({told(error)}): fetch or copy it again."
         ) from None

@@ -172,5 +172,5 @@ def _read_parquet(table: Path, check_header: HeaderCheck) -> Iterator[Row]:
             columns = simple_columns(table, file.schema_arrow)
             batches = file.iter_batches(batch_size=_BATCH, columns=columns)
             yield from enumerate((row for batch in batches for row in rows_of_batch(batch)), start=1)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # names of columns may be any bytes
         raise DataError(f"{table} is not a Parquet table ({told(error)}).") from None
