@@ -73,10 +73,14 @@ def something_else(chance: random.Random, file: Original, _other: Original) -> b
         archive.writestr("data.pkl", bytes(100_000))
     beginnings = (b"", b"\x80\x04\x95", b"<!DOCTYPE html>", b"GGUF", b"version https://git-lfs", b"\0" * 8)
     text = json.dumps({"a": [chance.random()]}).encode("ascii")
-    return chance.choice(
-        (packed.getvalue(), chance.randbytes(chance.randrange(500)), text, pack(text, b""), pack(b"{}", b""))
-        + tuple(start + chance.randbytes(chance.randrange(200)) for start in beginnings)
+    whole = (
+        packed.getvalue(),
+        chance.randbytes(chance.randrange(500)),
+        text,
+        pack(text, b""),
+        pack(b"{}", b""),
     )
+    return chance.choice((*whole, *(start + chance.randbytes(chance.randrange(200)) for start in beginnings)))
 
 
 def untouched(_chance: random.Random, file: Original, _other: Original) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .fuzz_adapter_bytes import Mutation
-from .fuzz_adapter_files import METADATA, Original, entries_of, halved, pack, size_of
+from .fuzz_adapter_files import Original, entries_of, halved, pack, size_of
 from .fuzz_values import damaged_text, odd_name, odd_value
 
 Change = Callable[[random.Random, dict[str, Any], bytearray], "bytearray | None"]

@@ -46,10 +46,8 @@ def a_field_more(chance: random.Random, info: dict[str, Any]) -> None:
 def sizes(chance: random.Random, info: dict[str, Any]) -> None:
     """Other sizes, up to those that would take terabytes."""
     size = chance.choice((1, 2, 5, 64, 1000, 1024, 60_000, 65_536, 10**9))
-    where = chance.choice(
-        ((info, "rank"), (info, "tokens"), (info, "visual_tokens"), (info, "hidden"))
-        + ((info["vision"], "width"), (info["text_encoders"][0], "width"))
-    )
+    own = [(info, key) for key in ("rank", "tokens", "visual_tokens", "hidden")]
+    where = chance.choice([*own, (info["vision"], "width"), (info["text_encoders"][0], "width")])
     where[0][where[1]] = size
     if chance.random() < 0.3:
         key = chance.choice(list(info["layers"]))

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from .fuzz_cases import MIB, Case, Outcome, Target, fault_of_refusal
 
@@ -99,7 +100,8 @@ def run_cases(
             while at < end:
                 # The first answer also waits for the imports.
                 if not ours.poll(_HANGS + (120 if at == first else 0)):
-                    yield Outcome(at, "unknown", "escaped", f"it hung for {_HANGS:g} s", _HANGS)
+                    process.kill()
+                    yield _told_after(context, make, seed, at, work, escapes, f"it hung for {_HANGS:g} s")
                     break
                 outcome = ours.recv()
                 if isinstance(outcome, str):
@@ -108,11 +110,38 @@ def run_cases(
                 at += 1
         except EOFError:
             process.join()
-            yield Outcome(at, "unknown", "escaped", f"its process died with exit code {process.exitcode}")
+            told = f"its process died with exit code {process.exitcode}"
+            yield _told_after(context, make, seed, at, work, escapes, told)
         finally:
             process.kill()
             process.join()
         at += 1
+
+
+def _told_after(
+    context: Any, make: MakeTarget, seed: int, number: int, work: Path, escapes: Path, told: str
+) -> Outcome:
+    """The outcome of a case of which the process died; another one makes it again, and keeps it unread."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_keep_unread, args=(theirs, make, seed, number, work, escapes, told))
+    process.start()
+    theirs.close()
+    try:
+        outcome: Outcome = ours.recv()
+        return outcome
+    except EOFError:
+        return Outcome(number, "unknown", "escaped", told)
+    finally:
+        process.join()
+
+
+def _keep_unread(
+    answers: Connection, make: MakeTarget, seed: int, number: int, work: Path, escapes: Path, told: str
+) -> None:
+    case = make(seed, work).case(number)
+    outcome = Outcome(number, case.mutation, "escaped", told)
+    _keep(escapes, outcome, case, seed)
+    answers.send(outcome)
 
 
 def _serve(
