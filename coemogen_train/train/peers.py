@@ -145,9 +145,10 @@ class Peers:
 ALONE = Peers()
 
 
-def let_the_host_wait() -> None:
-    """Keep NCCL from ending this process by itself when another is gone: `Peers` notices, and saves first.
+def keep_nccl_from_ending_us() -> None:
+    """Have NCCL's own watch give up its connections where another process is gone, and not this process.
 
-    To be called before the group is made; torch's launcher says otherwise in the environment.
+    `Peers` then notices, and what was trained is saved first. To be called before the group is made; torch's
+    launcher says otherwise in the environment.
     """
-    os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
+    os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "2"

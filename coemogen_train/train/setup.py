@@ -32,7 +32,7 @@ from .frozen import load_frozen_base, park_unet, set_precision
 from .items import TrainingItems, labels_of
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
-from .peers import ALONE, LOST_AFTER, Peers, let_the_host_wait
+from .peers import ALONE, LOST_AFTER, Peers, keep_nccl_from_ending_us
 from .pictures import to_fit_on
 from .precision import LossScale, dtype_of
 from .progress import stage_progress
@@ -148,7 +148,7 @@ def make_accelerator(device: str | None = None, lost_after: float = LOST_AFTER) 
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     # Precision is ours (`Run.autocast`, `LossScale`): accelerate's scaler asks the device before every step.
-    let_the_host_wait()
+    keep_nccl_from_ending_us()
     # Of steps alone: where one process works while the others wait, these are patient (`Peers`).
     waiting = InitProcessGroupKwargs(timeout=timedelta(seconds=lost_after))
     buffers = DistributedDataParallelKwargs(broadcast_buffers=False)

@@ -130,3 +130,11 @@ def test_in_another_thread_files_work_alone(tmp_path):
     thread.start()
     thread.join()
     assert seen == [True, True]
+
+
+def test_of_several_processes_one_looks_for_the_files_and_removes_them(tmp_path):
+    (tmp_path / "stop").touch()
+    with Control(tmp_path, looks=False) as other:
+        other.poll()
+        assert not other.stop_requested
+        assert (tmp_path / "stop").is_file()

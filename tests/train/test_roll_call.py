@@ -6,11 +6,10 @@ import platform
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from coemogen_train.errors import ConfigError, DataError
 from coemogen_train.train import roll_call
-from coemogen_train.train.peers import ALONE, PeerGone, Peers
+from coemogen_train.train.peers import ALONE, Peers
 from coemogen_train.train.roll_call import begin_together, check_seen
 
 
@@ -63,15 +62,3 @@ def test_a_machine_that_does_not_see_the_runs_folder_is_named(tmp_path, monkeypa
     check_seen(Two("x", ("node7", True)), tmp_path)
     monkeypatch.setattr(roll_call, "_SECONDS", 0)
     assert not roll_call._comes(tmp_path / "missing")
-
-
-def test_a_broken_connection_is_told_from_a_fault_of_our_own():
-    peers = Two()
-    gloo = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3942"
-    assert peers.is_loss(RuntimeError(gloo))
-    assert peers.is_loss(PeerGone("no sign of life from process 1"))
-    assert peers.is_loss(torch.distributed.DistBackendError("NCCL communicator was aborted"))
-    assert not peers.is_loss(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert not peers.is_loss(torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    assert not peers.is_loss(OSError("No space left on device"))
-    assert not ALONE.is_loss(RuntimeError(gloo))
