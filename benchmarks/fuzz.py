@@ -5,8 +5,8 @@ the checksum is reached), settings, tables and data sets, texts (answers, captio
 replies of a caption server, checkpoints, and pictures. A case is "refused" by the reader's own error, whose
 message fits on a screen, prints and, for an adapter, names the file; or "equal": what was read is what the
 file says, and written again it says the same. Anything else has escaped: another error, a wrong value, a
-crash, a hang, more than 2 seconds (3 for a data set) or, for an adapter, more memory than twice its file and
-16 MiB, in a process of its own.
+crash, a hang, more than 2 seconds of the processor's time (3 for a data set) or, for an adapter, more memory
+than twice its file and 16 MiB, in a process of its own.
 
 Bytes and files are damaged by seeded mutators of ours, which take microseconds; settings and texts are drawn
 by hypothesis. Everything follows from --seed, and a case from its number alone. What escaped is written to
@@ -56,12 +56,14 @@ class Tally:
     mutations: dict[str, Counter[str]] = field(default_factory=dict)
     escapes: list[Outcome] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_cpu: float = 0.0
     most_mib: float | None = None
 
     def add(self, outcome: Outcome) -> None:
         self.kinds[outcome.kind] += 1
         self.mutations.setdefault(outcome.mutation, Counter())[outcome.kind] += 1
         self.slowest = max(self.slowest, outcome.seconds)
+        self.slowest_cpu = max(self.slowest_cpu, outcome.cpu_seconds)
         if outcome.mib is not None:
             self.most_mib = max(self.most_mib or 0.0, outcome.mib)
         if outcome.kind == "escaped":
@@ -72,6 +74,7 @@ class Tally:
             "count": self.kinds.total(),
             **{kind: self.kinds[kind] for kind in _COLOURS},
             "slowest_seconds": round(self.slowest, 3),
+            "slowest_cpu_seconds": round(self.slowest_cpu, 3),
             "most_memory_mib_beyond": None if self.most_mib is None else round(self.most_mib, 1),
             "by_mutation": {name: dict(found) for name, found in sorted(self.mutations.items())},
         }

@@ -63,8 +63,9 @@ def with_info(header: dict[str, Any], info: Any) -> dict[str, Any]:
     return header
 
 
-def originals(work: Path) -> dict[str, Original]:
-    """Small adapters of every kind, one of the toy's size, and a large one in half precision, by name."""
+def originals(work: Path, small: bool = False) -> dict[str, Original]:
+    """Small adapters of every kind, one of the toy's size and a large one, by name, and some of them in half
+    precision; small: without those that are not."""
     tiny = _info(MIKELS)
     made = {
         "one Gaussian": _adapter(tiny, components=1),
@@ -74,11 +75,12 @@ def originals(work: Path) -> dict[str, Original]:
         "learned input": _adapter(replace(tiny, mapper_input="learned")),
         "names as input": _adapter(replace(tiny, mapper_input="name")),
         "with a probe": _adapter(tiny, probe=True),
-        "toy": _adapter(_info(MIKELS, width=96, vision=64, hidden=512, layers=28, side=64)),
-        "large": _adapter(_info(MIKELS, width=768, vision=512, hidden=512, layers=32, side=320)),
     }
+    if not small:
+        made["toy"] = _adapter(_info(MIKELS, width=96, vision=64, hidden=512, layers=28, side=64))
+        made["large"] = _adapter(_info(MIKELS, width=768, vision=512, hidden=512, layers=32, side=320))
     found = {name: _written(name, adapter, work) for name, adapter in made.items()}
-    for name in ("one Gaussian", "toy", "large"):
+    for name in [name for name in ("one Gaussian", "toy", "large") if name in found]:
         found[f"{name}, in half"] = _in_half(found[name])
     return found
 

@@ -19,7 +19,8 @@ class Case:
     mutation: what was done to it, a name to count by. run: what reads it. refusal: the errors that refuse it.
     judge: called with what `run` gave, outside all measuring; "" where that is right, else what is wrong.
     content: what is kept where the case is an escape. named: what the refusal must name. seconds, mib: how
-    long `run` may take, and how much memory beyond what the process held before.
+    long `run` may take, and how much memory beyond what the process held before. waits: whether it waits for
+    another; else the processor's time counts, which a busy machine does not lengthen.
     """
 
     mutation: str
@@ -30,14 +31,15 @@ class Case:
     named: str = ""
     seconds: float = 2.0
     mib: float = 64.0
+    waits: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a case. kind: "refused", "equal" or "escaped"; told: the refusal, or why it escaped.
 
-    seconds: of wall-clock time; mib: memory beyond what the process held before, None where it cannot be
-    measured.
+    seconds: of wall-clock time; cpu_seconds: of the processor's; mib: memory beyond what the process held
+    before, None where it cannot be measured.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Outcome:
     kind: str
     told: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     mib: float | None = None
 
 

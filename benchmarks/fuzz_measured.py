@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,30 +36,32 @@ MakeTarget = Callable[[int, Path], Target]
 
 def measured(number: int, case: Case) -> Outcome:
     """Run a case. Over its time or memory it is tried again, since a busy machine slows anything once."""
-    outcome = _once(number, case)
+    outcome = tried(number, case)
     for _ in range(_TRIES - 1):
         if outcome.kind == "escaped" or not _over(outcome, case):
             break
-        again = _once(number, case)
+        again = tried(number, case)
         mib = None if outcome.mib is None or again.mib is None else min(outcome.mib, again.mib)
         seconds = min(outcome.seconds, again.seconds)
-        outcome = Outcome(number, case.mutation, again.kind, again.told, seconds, mib)
-    if outcome.kind != "escaped" and (over := _over(outcome, case)):
-        return Outcome(number, case.mutation, "escaped", over, outcome.seconds, outcome.mib)
-    return outcome
+        cpu_seconds = min(outcome.cpu_seconds, again.cpu_seconds)
+        outcome = replace(again, seconds=seconds, cpu_seconds=cpu_seconds, mib=mib)
+    over = "" if outcome.kind == "escaped" else _over(outcome, case)
+    return replace(outcome, kind="escaped", told=over) if over else outcome
 
 
 def _over(outcome: Outcome, case: Case) -> str:
-    if outcome.seconds > case.seconds:
-        return f"it took {outcome.seconds:.2f} s, more than {case.seconds:g} ({outcome.told[:200]})"
+    seconds = outcome.seconds if case.waits else outcome.cpu_seconds
+    if seconds > case.seconds:
+        return f"it took {seconds:.2f} s, more than {case.seconds:g} ({outcome.told[:200]})"
     if outcome.mib is not None and outcome.mib > case.mib:
         return f"it took {outcome.mib:.1f} MiB, more than {case.mib:.1f} ({outcome.told[:200]})"
     return ""
 
 
-def _once(number: int, case: Case) -> Outcome:
+def tried(number: int, case: Case) -> Outcome:
+    """Run a case once, and judge what came of it, whatever time and memory it took."""
     before = _reset_peak()
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.process_time()
     kind, told, given = "equal", "", None
     try:
         given = case.run()
@@ -66,7 +69,7 @@ def _once(number: int, case: Case) -> Outcome:
         kind, told = "refused", str(error)
     except Exception as error:
         kind, told = "escaped", f"{type(error).__name__}: {str(error)[:500]}"
-    seconds = time.perf_counter() - begun
+    seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun
     mib = None if before is None else max(0.0, (_status("VmHWM") - before) / MIB)
     fault = ""
     if kind == "refused":
@@ -76,7 +79,8 @@ def _once(number: int, case: Case) -> Outcome:
             fault = case.judge(given)
         except Exception as error:
             fault = f"what was read cannot be used: {type(error).__name__}: {str(error)[:500]}"
-    return Outcome(number, case.mutation, "escaped" if fault else kind, fault or told, seconds, mib)
+    kind = "escaped" if fault else kind
+    return Outcome(number, case.mutation, kind, fault or told, seconds, cpu_seconds, mib)
 
 
 def run_cases(

@@ -27,7 +27,7 @@ _TIMEOUT = 0.4
 # What may pass beyond the client's own limit until it has left: threads end, sockets close.
 _LEAVING = 1.0
 _ENDLESS = 3.0
-# A reply of 4 MiB is held in pieces and whole; decoded, letters beyond Unicode's first plane take 4 bytes each.
+# A reply of 4 MiB is held in pieces and whole; decoded, rare letters take four bytes each.
 _MIB = 48.0
 _GOOD: dict[str, Any] = {
     "object": "chat.completion",
@@ -223,7 +223,9 @@ class ServerTarget:
         def run() -> Answer:
             return self._ask("" if listing else "m")
 
-        return Case(name, run, CaptionError, content, _judge, seconds=2 * _TIMEOUT + _LEAVING, mib=_MIB)
+        return Case(
+            name, run, CaptionError, content, _judge, seconds=2 * _TIMEOUT + _LEAVING, mib=_MIB, waits=True
+        )
 
     def _ask(self, model: str) -> Answer:
         captioner = ServerCaptioner(self._url, model, timeout=_TIMEOUT, tries=1, environment={})

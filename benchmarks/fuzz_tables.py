@@ -26,7 +26,7 @@ from .fuzz_table_files import Listed, data_sets, parquet_of, picture
 from .fuzz_values import damaged_text, odd_name, odd_value, places_of
 
 Damage = Callable[[random.Random, bytes], bytes]
-_SECRET = "secret.png"
+_ELSEWHERE = "elsewhere.png"
 # Listing shows most faults; the whole of `prepare` is tried now and then.
 _WHOLE = 12
 
@@ -36,26 +36,26 @@ def outside(chance: random.Random) -> str:
     up = "/".join([".."] * chance.randint(1, 4))
     return chance.choice(
         (
-            f"{up}/{_SECRET}",
-            f"{up}\\{_SECRET}".replace("/", "\\"),
-            f"p/{up}/{_SECRET}",
-            f"./{up}/./{_SECRET}",
+            f"{up}/{_ELSEWHERE}",
+            f"{up}\\{_ELSEWHERE}".replace("/", "\\"),
+            f"p/{up}/{_ELSEWHERE}",
+            f"./{up}/./{_ELSEWHERE}",
             "/etc/hostname",
-            f"//server/share/{_SECRET}",
-            f"\\\\server\\share\\{_SECRET}",
-            f"C:\\{_SECRET}",
-            f"c:{_SECRET}",
-            f"file:///{_SECRET}",
-            f"~/{_SECRET}",
-            f"out/{_SECRET}",
-            f"{_SECRET}\0.png",
+            f"//server/share/{_ELSEWHERE}",
+            f"\\\\server\\share\\{_ELSEWHERE}",
+            f"C:\\{_ELSEWHERE}",
+            f"c:{_ELSEWHERE}",
+            f"file:///{_ELSEWHERE}",
+            f"~/{_ELSEWHERE}",
+            f"out/{_ELSEWHERE}",
+            f"{_ELSEWHERE}\0.png",
             "/dev/zero",
             "/dev/stdin",
             "",
             ".",
             "..",
             "CON",
-            "p/" * 500 + _SECRET,
+            "p/" * 500 + _ELSEWHERE,
         )
     )
 
@@ -183,8 +183,8 @@ class TableTarget:
         self._seed, self._sets = seed, data_sets(work / "sets")
         self._out = work / "out" / "set"
         for folder in (work, work / "sets"):
-            (folder / _SECRET).write_bytes(picture(999))
-        self._secret = sha256_file(work / _SECRET)
+            (folder / _ELSEWHERE).write_bytes(picture(999))
+        self._elsewhere = sha256_file(work / _ELSEWHERE)
         for each in self._sets.values():
             if not any(record.problem is None for record in self._read(each, True)[0]):
                 raise RuntimeError(f"the good set in {each.given} is not read")
@@ -232,4 +232,4 @@ class TableTarget:
                     real = os.path.realpath(record.image)
                     if not real.startswith(top):
                         return f"it names a picture elsewhere: {real!r}"
-        return "a picture from elsewhere is in the set" if self._secret in digests else ""
+        return "a picture from elsewhere is in the set" if self._elsewhere in digests else ""
