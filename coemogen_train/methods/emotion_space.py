@@ -46,7 +46,10 @@ class Pictures:
     labels: Tensor
 
     def to(self, device: torch.device) -> Pictures:
-        return Pictures(self.pixels.to(device), self.labels.to(device))
+        return Pictures(self.pixels.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Pictures:
+        return Pictures(self.pixels.pin_memory(), self.labels.pin_memory())
 
 
 class PictureBatches:

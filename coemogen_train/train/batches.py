@@ -52,15 +52,20 @@ class Batch:
     caption_hidden: Tensor | None = None
     caption_pooled: Tensor | None = None
 
+    def pin_memory(self) -> Batch:
+        """Copy to memory from which a CUDA device reads without being waited for."""
+        return self._each(Tensor.pin_memory)
+
     def to(self, device: torch.device) -> Batch:
         """Copy to `device`, without waiting where it is a CUDA device."""
         if device.type == "cpu":
             return self
+        here = self.pin_memory() if device.type == "cuda" else self
+        return here._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
-        if device.type == "cuda":
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+        return Batch(**{name: change(tensor) for name, tensor in named.items() if tensor is not None})
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,12 @@ class BalancedOrder:
         emotion = self._trained[int(order[place])]
         members = self.by_emotion[emotion]
         epoch, position = divmod(turn, len(members))
-        if emotion not in self._epochs or self._epochs[emotion][0] != epoch:
+        kept = self._epochs.get(emotion)
+        if kept is None or kept[0] != epoch:
             generator = _generator(self.seed, _EPOCH, emotion, epoch)
-            self._epochs[emotion] = (epoch, torch.randperm(len(members), generator=generator))
-        return int(members[int(self._epochs[emotion][1][position])])
+            kept = epoch, torch.randperm(len(members), generator=generator)
+            self._epochs[emotion] = kept  # which another thread may replace: only `kept` is read
+        return int(members[int(kept[1][position])])
 
 
 class BatchMaker:

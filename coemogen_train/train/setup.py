@@ -27,6 +27,7 @@ from ..data.samples import Sample, TrainingSet
 from ..emotions import Taxonomy
 from ..errors import ConfigError
 from .batches import BatchMaker, Draws
+from .compiled import compile_blocks
 from .config import TrainConfig
 from .frozen import load_frozen_base, park_unet, set_precision
 from .items import TrainingItems, labels_of
@@ -35,6 +36,7 @@ from .optimiser import GroupedAdamW
 from .peers import ALONE, LOST_AFTER, Peers, keep_nccl_from_ending_us
 from .pictures import to_fit_on
 from .precision import LossScale, dtype_of
+from .prefetch import Ahead
 from .progress import stage_progress
 from .start import Start, build_objective
 from .validation import HeldOut
@@ -48,9 +50,10 @@ logger = logging.getLogger(__name__)
 
 
 class MicroBatch(Protocol):
-    """What a model takes, as a `Batch`."""
+    """What a model takes, as a `Batch`; pinned, it goes to a CUDA device without being waited for."""
 
     def to(self, device: torch.device, /) -> MicroBatch: ...
+    def pin_memory(self) -> MicroBatch: ...
 
 
 class Batches(Protocol):
@@ -79,6 +82,7 @@ class Stepping:
     loss_scale: LossScale
     batches: Batches
     peers: Peers = field(default=ALONE, kw_only=True)
+    ahead: Ahead = field(init=False, default_factory=Ahead)
 
     @property
     def device(self) -> torch.device:
@@ -222,6 +226,8 @@ def prepare_run(
     items = TrainingItems(start.samples, taxonomy)
     means = cache.mean_embeds(start.samples, items.labels, taxonomy.num_emotions)
     objective = build_objective(config, base, start, means.shape[1])
+    if config.compile:
+        compile_blocks(base.unet, accelerator.device)
     peers.meet()  # DDP compares the weights at once, and caching may have ended at different times
     return Run(
         config=config,

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from .history import StepReading
 from .memory import memory_cure
 from .optimiser import learning_rate_at
+from .prefetch import micro_batches
 from .setup import Run, Stepping
 
 
@@ -40,19 +41,18 @@ def optimise(run: Stepping, step: int) -> StepReading:
     scale = run.loss_scale.scale
     tallies = []
     optimiser.zero_grad()
-    turns = run.batches.micro_batches(step, config.batch_size, run.accelerator.process_index, processes)
-    for positions in turns:
-        batch = run.batches.batch(step, positions).to(run.device)
-        # A micro-batch counts as its share of the effective batch, whose gradient is a mean over processes.
-        parts = whole / (len(positions) * processes)
-        # Several processes exchange gradients once per step, each with its last micro-batch.
-        with nullcontext() if positions is turns[-1] else run.accelerator.no_sync(run.model):
-            with run.autocast():
-                losses = run.model(batch)
-            (losses.total * (scale / parts)).backward()
-        bad = _spread((~torch.isfinite(losses.per_sample)).float(), positions, whole)
-        means = torch.stack([losses.ldm, losses.semantic]) * (config.accumulate / parts)
-        tallies.append(torch.cat([means, bad, losses.presence]))
+    with micro_batches(run, step) as turns:
+        for positions, batch, last in turns:
+            # A micro-batch counts as its share of the effective batch; gradients are a mean over processes.
+            parts = whole / (len(positions) * processes)
+            # Several processes exchange gradients once per step, each with its last micro-batch.
+            with nullcontext() if last else run.accelerator.no_sync(run.model):
+                with run.autocast():
+                    losses = run.model(batch)
+                (losses.total * (scale / parts)).backward()
+            bad = _spread((~torch.isfinite(losses.per_sample)).float(), positions, whole)
+            means = torch.stack([losses.ldm, losses.semantic]) * (config.accumulate / parts)
+            tallies.append(torch.cat([means, bad, losses.presence]))
 
     tally = torch.stack(tallies).sum(0)
     if processes > 1:
