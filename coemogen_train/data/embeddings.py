@@ -109,6 +109,7 @@ class EmbeddingCache:
         digests, reader = self._embeds(samples)
         out = torch.empty(0)
         for which, rows in reader.gather(digests, "image_embeds"):
+            self._check_finite(rows, which, samples)
             if not len(out):
                 out = torch.empty(len(digests), rows.shape[1])
             out[torch.from_numpy(which)] = rows
@@ -123,11 +124,22 @@ class EmbeddingCache:
         digests, reader = self._embeds(samples)
         sums = torch.empty(0)
         for which, rows in reader.gather(digests, "image_embeds"):
+            self._check_finite(rows, which, samples)
             if not len(sums):
                 sums = torch.zeros(count, rows.shape[1], dtype=torch.float64)
             sums.index_add_(0, torch.from_numpy(labels[which]), rows.double())
         numbers = torch.from_numpy(np.bincount(labels, minlength=count)).clamp(min=1)
         return (sums / numbers[:, None]).float()
+
+    def _check_finite(self, rows: Tensor, which: NDArray[np.int64], samples: Sequence[Sample]) -> None:
+        """One strange number would spread to its emotion's mean and clusters. Raises: DataError."""
+        strange = (~torch.isfinite(rows).all(dim=1)).nonzero()
+        if len(strange) and self.stores.embeds is not None:
+            name = printable(samples[int(which[int(strange[0])])].id)
+            raise DataError(
+                f"the CLIP features of the sample {name!r} are not finite: delete "
+                f"{printable(str(self.stores.embeds.store.folder), None)} and run this again: they are made anew."
+            )
 
     def _embeds(self, samples: Sequence[Sample]) -> tuple[Digests, ShardReader]:
         digests, reader = digests_of(samples), self.stores.embeds

@@ -159,7 +159,7 @@ def _newest_whole(folder: Path) -> Path | None:
         logger.warning("%s is damaged (%s): going back to the checkpoint before it", candidate, fault)
     if faults:
         raise DataError(
-            f"{folder}: every checkpoint is damaged ({'; '.join(faults)}); start again without --resume."
+            f"{folder}: every checkpoint is damaged ({'; '.join(faults)}); begin again in another --out."
         )
     return None
 
@@ -183,5 +183,5 @@ def _read(checkpoint: Path) -> Checkpoint:
         try:
             tensors[file.stem] = load_file(str(file))
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{file}: it was not written by a training ({error}); remove its folder.") from None
+            raise DataError(f"{file}: no training wrote this ({error}); remove its folder.") from None
     return Checkpoint(step, tensors, state)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from coemogen_train.data import CacheOptions, TrainingSet, build_cache, prepare
 from coemogen_train.data.images import load_rgb
@@ -206,6 +207,21 @@ def test_values_not_finite_name_the_picture(many, clip):
     with pytest.raises(DataError, match=r"not finite for .*\.png"):
         build_cache(many, Broken(), options=EXACT)
     assert not list(many.cache_folder.rglob("*.safetensors"))
+
+
+def test_features_that_are_not_finite_name_their_sample_before_they_spread(many, clip):
+    cache = build_cache(many, clip=clip, options=EXACT)
+    store, samples = cache.stores.embeds.store, many.samples("train")
+    culprit = samples[3]
+    [shard] = [shard for shard in store.shards if culprit.sha256 in shard.members]
+    embeds = load_file(shard.path)["image_embeds"]
+    embeds[shard.members.index(culprit.sha256), 0] = torch.inf
+    store.write(shard, {"image_embeds": embeds})
+    cache = build_cache(many, clip=clip, options=EXACT)
+    labels = np.zeros(len(samples), dtype=np.int64)
+    for ask in (lambda: cache.embeds_of(samples), lambda: cache.mean_embeds(samples, labels, 1)):
+        with pytest.raises(DataError, match=f"{culprit.id!r} are not finite"):
+            ask()
 
 
 def test_what_is_not_there_is_said(many, base, clip):
