@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 # Where torch's fused kernel heeds `found_inf`; on other devices the arithmetic is written out.
-_FUSED = ("cpu", "cuda", "xpu")
+_FUSED = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)

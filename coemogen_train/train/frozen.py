@@ -57,7 +57,9 @@ def set_precision(base: BaseModel, precision: str, device: torch.device, checkpo
     """Put the frozen U-Net on the device in the precision of training, after the cache was made in float32.
 
     The text encoder stays in float32 (autocast still runs its products in half): it is small, and the cosine
-    of the semantic loss is taken on its outputs.
+    of the semantic loss is taken on its outputs. The base came with its convolutions in their own layout.
+    cuDNN's search for the fastest algorithm stays off: it goes by the clock, and a resumed run would no longer
+    end as it would have; TF32 stays as torch has it, so that fp32 is what its name says.
     """
     dtype = dtype_of(precision)
     # nn.Module's own `to`: diffusers' warns of modules that it does not name. First the type, so that the
