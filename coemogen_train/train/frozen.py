@@ -58,8 +58,8 @@ def set_precision(base: BaseModel, precision: str, device: torch.device, checkpo
 
     The text encoder stays in float32 (autocast still runs its products in half): it is small, and the cosine
     of the semantic loss is taken on its outputs. The base came with its convolutions in their own layout.
-    cuDNN's search for the fastest algorithm stays off: it goes by the clock, and a resumed run would no longer
-    end as it would have; TF32 stays as torch has it, so that fp32 is what its name says.
+    cuDNN's search for the fastest algorithm stays off: it goes by the clock, and a resumed run would no
+    longer end as it would have; TF32 stays as torch has it, so that fp32 is what its name says.
     """
     dtype = dtype_of(precision)
     # nn.Module's own `to`: diffusers' warns of modules that it does not name. First the type, so that the
