@@ -136,9 +136,9 @@ class EmbeddingCache:
         strange = (~torch.isfinite(rows).all(dim=1)).nonzero()
         if len(strange) and self.stores.embeds is not None:
             name = printable(samples[int(which[int(strange[0])])].id)
+            folder = printable(str(self.stores.embeds.store.folder), None)
             raise DataError(
-                f"the CLIP features of the sample {name!r} are not finite: delete "
-                f"{printable(str(self.stores.embeds.store.folder), None)} and run this again: they are made anew."
+                f"the CLIP features of the sample {name!r} are not finite: delete {folder} and run this again."
             )
 
     def _embeds(self, samples: Sequence[Sample]) -> tuple[Digests, ShardReader]:

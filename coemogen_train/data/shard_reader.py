@@ -116,7 +116,7 @@ class ShardReader:
 
     def _opened(self, number: int) -> BinaryIO:
         """Open a shard that is still as it was when its checksum was compared."""
-        file = open(self._paths[number], "rb")
+        file = open(self._paths[number], "rb")  # noqa: SIM115 - it is the caller's to close
         if not self.store.is_as_checked(number, os.fstat(file.fileno())):
             file.close()
             raise EOFError("its bytes are no longer those that were written")
