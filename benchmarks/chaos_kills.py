@@ -17,7 +17,6 @@ from coemogen_train.files import PART_PREFIX
 _AT_ONCE = (2, 3, 4, 5)  # kills that a run is to suffer, one after another
 _OWN_EVERY = 5  # of the starts that are killed, every fifth is a user's own command line, imports and all
 _WRITING_EVERY = 3  # every third kill waits for the next file that is being written
-_SETTLED = 0.25  # of its own share: a run may go faster than the one that was timed
 # What a stopped training may answer: interrupted, or ended by the signal where nothing stood against it yet.
 # (Windows ends processes with a code of its own.)
 _STOPPED = {"SIGKILL": {-9}, "SIGTERM": {130, -15}, "SIGINT": {130, -2}, "SIGINT twice": {130, -2}}
@@ -123,7 +122,7 @@ def _kill_and_resume(
         own = number % _OWN_EVERY == _OWN_EVERY - 1
         # The earliest of as many moments as are still to come: together they spread over the whole run.
         share = 1 - (1 - chance.random()) ** (1 / (wanted - len(found.kills)))
-        moment = share * paces[own].left(folder.saved) * (1 - _SETTLED * (share > 1 - _SETTLED))
+        moment = share * paces[own].left(folder.saved)
         training = folder.train(own=own)
         found.resumes += bool(found.kills)
         kill = _kill(folder, training, run, SIGNALS[number % len(SIGNALS)], moment, number)

@@ -138,7 +138,7 @@ class EmbeddingCache:
             name = printable(samples[int(which[int(strange[0])])].id)
             folder = printable(str(self.stores.embeds.store.folder), None)
             raise DataError(
-                f"the CLIP features of the sample {name!r} are not finite: delete {folder} and run this again."
+                f"the CLIP features of the sample {name!r} are not finite: delete {folder}, run again."
             )
 
     def _embeds(self, samples: Sequence[Sample]) -> tuple[Digests, ShardReader]:
