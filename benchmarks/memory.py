@@ -10,9 +10,12 @@ Diffusion 1.5's sizes or the toy's.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,12 +26,13 @@ from coemogen_train.base.shape import read_base_shape
 from coemogen_train.emotions import MIKELS
 from coemogen_train.train.memory import MemoryEstimate, estimate_memory
 from coemogen_train.train.rehearsal import MetaModels, rehearse_encoding, rehearse_step
+from coemogen_train.train.step import optimise
 
 from .answer import Question, answer, figure, progress, save_figure
 from .models import Size
 from .processes import Measured, measure
 from .rounds import Spread
-from .stepping import VISION_WIDTH, made_config
+from .stepping import VISION_WIDTH, made_config, make_stepping
 from .toyruns import table
 
 _MIB, _GIB = 2**20, 2**30
@@ -100,22 +104,28 @@ _SETTINGS = ("resolution", "batch_size", "precision")
 
 
 def step_alone(point: Point, device: torch.device) -> dict[str, int]:
-    """In a process of its own: bytes before anything was made, with the weights, and at the peak of two steps."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401  # libraries are no part of a step
-    from transformers import CLIPTextModel  # noqa: F401
-
-    from coemogen_train.train.step import optimise
-
-    from .stepping import make_stepping
-
+    """In a process of its own: bytes before anything is made, of the weights, and at the peak of two steps."""
+    _do_steps(Point("toy", 16, 1, False, point.precision), device)  # libraries load code when first used
+    gc.collect()
+    _give_back()
     bare = _bytes_now(device)
+    return {"bare": bare, **_do_steps(point, device, bare)}
+
+
+def _do_steps(point: Point, device: torch.device, bare: int = 0) -> dict[str, int]:
     config = made_config({name: getattr(point, name) for name in _SETTINGS})
     run = make_stepping(point.size, config, device, point.checkpointing)
     weights = _bytes_now(device)
     _forget_peak(device)
-    for step in range(2):  # the optimiser's moments are there in the second alone
+    for step in range(2):  # the optimiser may need more when it has moments
         float(optimise(run, step).values[0])
-    return {"bare": bare, "weights": weights - bare, **_peak(device, bare)}
+    return {"weights": weights - bare, **_peak(device, bare)}
+
+
+def _give_back() -> None:
+    """Let the C library return what is free in its heap, where it knows how."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bytes_now(device: torch.device) -> int:
