@@ -86,7 +86,7 @@ def _resident(told: Figures) -> float:
 
 def plot(sizes: dict[int, Figures], file: Path) -> None:
     """Seconds and memory against rows."""
-    drawn, (left, right) = figure(9.5, 3.9, columns=2)
+    drawn, (left, right) = figure(8.6, 3.6, columns=2)
     rows = list(sizes)
     for name, title in _DRAWN.items():
         left.plot(rows, [told[name]["cpu"] for told in sizes.values()], marker="o", label=title)
