@@ -6,7 +6,6 @@ of ours.
 
 from __future__ import annotations
 
-
 # A terminal of 24 lines of 80 columns, less what stands around the sentence.
 _LONGEST = 1600
 

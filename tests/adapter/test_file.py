@@ -446,6 +446,14 @@ def changed(change):
         (lambda plain: plain["base"].pop("name"), "'base' lacks 'name'"),
         (lambda plain: plain["vision"].update(width=11), "has the shape"),
         (lambda plain: plain.update(training=[]), "'training' must be a table"),
+        (lambda plain: plain["training"].update(many=[[]] * 70_000), "header is broken"),
+        (lambda plain: plain["training"].update(deep=json.loads("[" * 9 + "]" * 9)), "more than 8 deep"),
+        (lambda plain: plain["data"].update(half="\ud800"), "no Unicode"),
+        (lambda plain: plain.update({"\x1b[2J": 1}), r"unknown '\\x1b\[2J'"),
+        (lambda plain: plain["taxonomy"].update({"\u202e": 1}), r"has no '\\u202e'"),
+        (lambda plain: plain["taxonomy"]["emotions"][0].update(polarity="x" * 9999), "at most 100"),
+        (lambda plain: plain["taxonomy"]["emotions"][0].update(polarity=[0] * 9999), "word or phrase"),
+        (lambda plain: plain["taxonomy"]["emotions"][0].update(valence=[0] * 9999), "finite number"),
     ],
 )
 def test_metadata_that_cannot_be(change, fault, path):
@@ -453,6 +461,45 @@ def test_metadata_that_cannot_be(change, fault, path):
     header["__metadata__"]["coemogen"] = json.dumps(changed(change))
     write(path, header, data)
     refuses(path, fault)
+
+
+def test_a_number_beyond_floats_in_the_metadata(path):
+    header, data = parts_of(path)
+    text = header["__metadata__"]["coemogen"]
+    header["__metadata__"]["coemogen"] = text.replace('"steps":300', '"steps":1e999')
+    write(path, header, data)
+    refuses(path, "metadata is broken")
+
+
+@pytest.mark.parametrize(("value", "begin"), [(float("nan"), 0), (0.0, -4), (0.0, 4)])
+def test_names_that_a_terminal_would_obey_are_told_escaped(value, begin, path):
+    """Of a probe's tensors, whose names are free: one not finite, one that overlaps, one behind a hole."""
+    header, data = parts_of(path)
+    start = len(data) + begin
+    header["probe.\x1b[2J\n"] = {"dtype": "F32", "shape": [1], "data_offsets": [start, start + 4]}
+    write(path, header, data + struct.pack("<f", value) + bytes(max(0, begin)))
+    refuses(path, r"'probe\.\\x1b\[2J\\n'")
+
+
+def test_what_is_stored_in_half_precision_is_computed_in_full(path):
+    header, data = parts_of(path)
+    adapter, out = an_adapter(), bytearray()
+    for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", [])):
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            tensor = torch.frombuffer(
+                data[begin:end], dtype={"F32": torch.float32}.get(entry["dtype"], torch.half)
+            )
+            piece = tensor.half().numpy().tobytes()
+            entry |= {"dtype": "F16", "data_offsets": [len(out), len(out) + len(piece)]}
+            out += piece
+    write(path, header, out)
+    loaded = load_adapter(path)
+    for key in adapter.hilora.layers:
+        for own, read in zip(adapter.hilora.matrices(key), loaded.hilora.matrices(key), strict=True):
+            assert read.dtype == torch.float32 and torch.equal(read, own.half().float())
+    rows = torch.eye(3)
+    assert torch.equal(loaded.hilora.gate(rows), adapter.hilora.gate(rows))
 
 
 def test_metadata_that_is_no_json(path):

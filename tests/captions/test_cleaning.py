@@ -1,5 +1,6 @@
 """Answers as models really give them, and what becomes of each."""
 
+import json
 import random
 import time
 
@@ -267,3 +268,15 @@ def test_no_answer_is_too_strange():
         assert "\n" not in answer.text and answer.text == answer.text.strip()
         assert answer.text or answer.faults
         answer.text.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "A brown dog&#x202e; leaps&#8203; through&#27;[2J golden leaves.",
+        json.dumps({"caption": "A brown dog\u202e leaps\u200b through\x1b[2J golden leaves."}),
+    ],
+    ids=["HTML", "JSON"],
+)
+def test_characters_that_html_or_json_spell_are_taken_out_too(raw):
+    assert clean_answer(raw).text.isprintable()

@@ -390,3 +390,30 @@ def test_a_server_that_starts_again_is_waited_for_where_that_is_wished():
     with pytest.raises(CaptionError, match="no caption server answers"):
         patient.check()  # whether it is there at all is told at once
     assert time.monotonic() - began < 3
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("length", [b"-1", b"-5", b"-FFFFFFFF"])
+def test_a_chunk_of_negative_length_is_not_read_for_ever(length):
+    sent = 0
+
+    def floods(handler):
+        nonlocal sent
+        handler.wfile.write(CHUNKED + length + b"\r\n")
+        while sent < 64 * 2**20:
+            sent += handler.wfile.write(bytes(2**20))
+
+    with serving(floods) as script, pytest.raises(CaptionError):
+        ask(client(script, tries=1))
+    assert sent < 32 * 2**20  # what the system itself holds between two sockets counts as sent
+
+
+def test_a_reply_of_a_million_values_is_no_answer():
+    reply = completion("a dog") | {"more": [[]] * 1_000_000}
+    with (
+        serving(fails(200, reply)) as script,
+        pytest.raises(CaptionError, match="more values than any answer"),
+    ):
+        ask(client(script))

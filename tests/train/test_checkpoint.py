@@ -1,12 +1,15 @@
 """Checkpoints: whole or absent, the newest whole one wins, old ones go only after the new one holds."""
 
+import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from coemogen_train.errors import DataError
+from coemogen_train.files import sha256_file
 from coemogen_train.train import checkpoint as module
 from coemogen_train.train.checkpoint import (
     Checkpoint,
@@ -90,3 +93,45 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path: Path):
     (tmp_path / ".part-0123").mkdir()
     sweep_unfinished(tmp_path)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["{", "[]", '{"step": 2}', '{"step": "2", "state": {}}', '{"step": 2, "state": [["a", 1]]}', "[" * 5000],
+)
+def test_a_state_that_is_none_falls_back_though_its_hash_holds(tmp_path: Path, state):
+    save_checkpoint(tmp_path, made(1), keep=2)
+    newest = save_checkpoint(tmp_path, made(2), keep=2)
+    (newest / "state.json").write_text(state, encoding="utf-8")
+    sign(newest)
+    read = load_newest(tmp_path)
+    assert read is not None and read.step == 1
+
+
+def test_a_manifest_names_no_file_elsewhere(tmp_path: Path):
+    newest = save_checkpoint(tmp_path / "run", made(1), keep=2)
+    (tmp_path / "elsewhere").write_text("private", encoding="utf-8")
+    sign(newest, newest.parent.parent / "elsewhere")
+    assert find_fault(newest) == "manifest.json names a file that lies elsewhere"
+
+
+def test_what_is_no_part_of_a_checkpoint_is_not_read_with_it(tmp_path: Path):
+    newest = save_checkpoint(tmp_path, made(1), keep=2)
+    (newest / "._trainable.safetensors").write_bytes(b"left by a copy")
+    read = load_newest(tmp_path)
+    assert read is not None and set(read.tensors) == {"trainable", "optimiser"}
+
+
+def test_tensors_that_no_training_wrote_are_one_sentence(tmp_path: Path):
+    newest = save_checkpoint(tmp_path, made(1), keep=2)
+    (newest / "trainable.safetensors").write_bytes(b"something else")
+    sign(newest)
+    with pytest.raises(DataError, match=r"trainable\.safetensors: no training wrote this"):
+        load_newest(tmp_path)
+
+
+def sign(checkpoint: Path, *more: Path) -> None:
+    """A manifest that fits what is there."""
+    files = [file for file in checkpoint.iterdir() if file.name != "manifest.json"]
+    hashes = {os.path.relpath(file, checkpoint): sha256_file(file) for file in [*files, *more]}
+    (checkpoint / "manifest.json").write_text(json.dumps({"format": 1, "files": hashes}), encoding="utf-8")

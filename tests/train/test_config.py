@@ -58,6 +58,31 @@ def test_impossible_value_is_one_sentence(override, told):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5000,
+        "0x" + "f" * 5000,
+        "[" * 2000 + "]" * 2000,
+        "[" + "1," * 20_000 + "]",
+        '"' + "x" * 9999 + '"',
+    ],
+    ids=["long", "hexadecimal", "deep", "wide", "text"],
+)
+def test_values_beyond_reason_are_refused_on_one_screen(text, tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text(f'preset = "toy"\nsteps = {text}\n', encoding="utf-8")
+    for path, pairs in ((file, PLACES), ("toy", [*PLACES, f"steps={text}"])):
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, pairs)
+        assert len(str(caught.value)) < 1900
+
+
+def test_a_name_that_no_file_has_is_refused():
+    with pytest.raises(ConfigError, match=r"a\\x00b"):
+        load_config("a\0b")
+
+
 def test_missing_file_and_missing_key(tmp_path: Path):
     with pytest.raises(ConfigError, match="nowhere"):
         load_config(tmp_path / "nowhere.toml")

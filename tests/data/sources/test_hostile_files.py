@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import sys
 import tarfile
 from pathlib import Path
@@ -153,3 +154,30 @@ def test_headers_of_headers_end_an_archive(tmp_path, read):
     link = header.tobuf(tarfile.GNU_FORMAT) + b"abc\0" + bytes(508)
     (tmp_path / "x.tar").write_bytes(link * 3000 + bytes(1024))
     assert read(tmp_path / "x.tar").problems == {"damaged_archive": ["x.tar"]}
+
+
+@pytest.mark.parametrize("offsets", [(0, 8, 4, 12), (0, 4, 2**20, 12)], ids=["backwards", "beyond"])
+def test_arrow_cells_that_lie_outside_their_file_are_one_sentence(tmp_path, draw, offsets):
+    """Arrow itself believes them: the process may end without a word."""
+    picture = pa.array([{"bytes": png(draw(number)), "path": "x"} for number in range(3)])
+    table = pa.table({"image": picture, "emotion": ["awe"] * 3, "caption": ["abcd", "efgh", "ijkl"]})
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    good, wrong = struct.pack("<4i", 0, 4, 8, 12), struct.pack("<4i", *offsets)
+    raw = stream.getvalue().to_pybytes()
+    assert raw.count(good) == 1
+    (tmp_path / "hub" / "train").mkdir(parents=True)
+    (tmp_path / "hub" / "train" / "data-00000-of-00001.arrow").write_bytes(raw.replace(good, wrong))
+    with pytest.raises(DataError, match=r"\.arrow cannot be read to its end"):
+        prepare(tmp_path / "hub", tmp_path / "set")
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_columns_whose_names_are_no_text_are_one_sentence(tmp_path, draw, embedded):
+    image = [{"bytes": png(draw(1)), "path": "1.png"}] if embedded else ["1.png"]
+    pq.write_table(pa.table({"image": image, "emotion": ["awe"], "zzzzzz": ["a"]}), tmp_path / "good")
+    raw = (tmp_path / "good").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(raw.replace(b"zzzzzz", b"\xff\xfezzzz"))
+    with pytest.raises(DataError, match=r"t\.parquet (is not a Parquet table|cannot be read)"):
+        prepare(tmp_path / "t.parquet", tmp_path / "set", kind="parquet" if embedded else "table")

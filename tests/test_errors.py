@@ -1,0 +1,17 @@
+"""What people are told of a mistake, whatever the file or server held that is quoted in it."""
+
+from coemogen_train.errors import AdapterError, UserError
+
+
+def test_a_mistake_is_told_as_it_was_written():
+    assert str(AdapterError("größer: 基 fehlt\nund mehr")) == "größer: 基 fehlt\nund mehr"
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert str(UserError("a\x1b[2J\u202eb\0\ud800")) == r"a\x1b[2J\u202eb\x00\ud800"
+
+
+def test_a_long_quotation_keeps_what_stands_around_it():
+    told = str(UserError(f"a.json: the value {'x' * 50_000} is wrong: write a number."))
+    assert told.startswith("a.json: the value xxx") and told.endswith("xxx is wrong: write a number.")
+    assert len(told) < 1700
