@@ -1,39 +1,44 @@
-"""What our nodes cost in ComfyUI: `python -m benchmarks.inference --out DIR`.
+"""What our nodes cost at inference: `python -m benchmarks.inference`.
 
-Samples with Stable Diffusion 1.5's full width (random weights) in a real ComfyUI: the stock text encoder and
-the stock LoraLoader with a plain LoRA of the same update, beside our nodes in both modes, paired: every round
-runs all of them in an order drawn anew, and the ratios are taken within a round. Also the pack's time to be
-imported beside an empty pack's, the time to open an adapter, and embeddings drawn per second.
-ComfyUI is found as the tests find it (COMFYUI_PATH, else comfy-cli's default workspace).
+Without ComfyUI, in plain PyTorch: a U-Net's pass with HiLoRA beside its layers, for one emotion and for a
+batch of mixed ones, against the same with one emotion merged into the weights, as a plain LoRA is; the time
+to open an adapter of Stable Diffusion 1.5's size; embeddings drawn per second.
+
+With a ComfyUI (COMFYUI_PATH, else comfy-cli's default workspace), in its own process: sampling with Stable
+Diffusion 1.5's full width (random weights), the stock text encoder and the stock LoraLoader with a plain LoRA
+of the same update beside our nodes in both modes, and the pack's time to be imported beside an empty pack's.
+All is paired: every round has all of them in an order drawn anew, and ratios are taken within a round.
+`--quick` leaves ComfyUI out: writing and loading a checkpoint of full width alone takes longer.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
-import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.toyruns import table
 from coemogen_train.adapter.choice import EmotionChoice
 from coemogen_train.adapter.export import plain_lora
 from coemogen_train.adapter.file import load_adapter
-from coemogen_train.evaluate.intervals import bootstrap_statistic
 from tests.base.checkpoints import write_random_sd15
 from tests.comfyui.adapters import write_adapter
-from tests.comfyui.installation import Installation, find_comfyui
+from tests.comfyui.installation import Installation, NotHere, find_comfyui
+
+from .answer import Question, answer, bars, figure, progress, save_figure
+from .inference_plain import draws, load_rounds, sampling_rounds
+from .models import Size
+from .rounds import Rounds, Spread
+from .toyruns import table
 
 ROOT = Path(__file__).resolve().parents[1]
 # Merged, as the stock LoRA, is weights of its own; routed leaves the checkpoint's in place, as bare does.
 PAIRS = (("merged", "stock"), ("routed", "stock"), ("routed", "bare"))
+PLAIN_PAIRS = (("routed", "merged"), ("mixed", "merged"))
 EMPTY_PACK = """
 from comfy_api.latest import ComfyExtension
 
@@ -48,14 +53,18 @@ async def comfy_entrypoint():
 """
 
 
+def full_adapter(folder: Path) -> Path:
+    """An adapter for Stable Diffusion 1.5 with full covariances, its file as large as a trained one's."""
+    path = folder / "adapter.safetensors"
+    return path if path.exists() else write_adapter(path, "full", covariance="full")
+
+
 def write_models(folder: Path) -> None:
-    """A checkpoint of full width, an adapter for it with full covariances, and awe as a plain LoRA."""
+    """A checkpoint of full width, an adapter for it, and awe as a plain LoRA."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "random-sd15.safetensors").exists():
         write_random_sd15(folder / "random-sd15.safetensors")
-    if not (folder / "adapter.safetensors").exists():
-        write_adapter(folder / "adapter.safetensors", "full", covariance="full")
-    adapter = load_adapter(folder / "adapter.safetensors")
+    adapter = load_adapter(full_adapter(folder))
     gate = EmotionChoice(adapter, "adapter.safetensors", torch.eye(8)[[1]]).gates()[0]
     save_file(plain_lora(adapter.hilora, gate), str(folder / "plain-lora.safetensors"))
 
@@ -68,86 +77,138 @@ def inside(comfyui: Installation, task: str, *arguments: str) -> Any:
     return json.loads(done.stdout.decode("utf-8").splitlines()[-1])
 
 
-def imports(comfyui: Installation, work: Path, rounds: int) -> dict[str, list[float]]:
+def imports(comfyui: Installation, work: Path, rounds: int) -> dict[str, Spread]:
     """Seconds to import our pack and an empty one, in fresh processes by turns."""
     empty = work / "empty-pack"
     empty.mkdir(exist_ok=True)
     (empty / "__init__.py").write_text(EMPTY_PACK, encoding="utf-8")
-    found: dict[str, list[float]] = {"ours": [], "empty": []}
-    for _ in range(rounds):
+    found = Rounds()
+    for number in range(rounds):
         for name, pack in (("ours", ROOT), ("empty", empty)):
-            found[name].append(float(inside(comfyui, "import", str(pack))["seconds"]))
-    return found
+            found.add(number, name, float(inside(comfyui, "import", str(pack))["seconds"]))
+    return {name: found.spread(name) for name in found.seconds}
 
 
-def files(folder: Path) -> dict[str, float]:
-    """Seconds to open and check an adapter, its MB, and embeddings drawn per second."""
-    path = folder / "adapter.safetensors"
-    begin = time.perf_counter()
-    adapter = load_adapter(path)
-    opened = time.perf_counter() - begin
-    rows = torch.eye(8).repeat(32, 1)
-    begin = time.perf_counter()
-    adapter.gaussians.sample(rows, 0)
-    drawn = time.perf_counter() - begin
+def in_comfyui(chosen: Namespace) -> dict[str, Any]:
+    """What is measured in ComfyUI, or a sentence that says why it was not."""
+    if chosen.quick:
+        return {"comfyui_left_out": "--quick leaves ComfyUI out: run this without it."}
+    try:
+        comfyui = find_comfyui()
+    except NotHere as reason:
+        return {"comfyui_left_out": f"Not measured in ComfyUI: {reason}."}
+    write_models(chosen.out / "models")
+    settings = [f"--{name}={getattr(chosen, name)}" for name in ("size", "steps", "rounds", "flags")]
+    told = inside(comfyui, "sample", str(ROOT), str(chosen.out / "models"), *settings)
+    rounds = Rounds()
+    for name, values in told["seconds_per_step"].items():
+        for number, seconds in enumerate(values):
+            rounds.add(number, name, seconds)
     return {
-        "adapter_seconds": opened,
-        "adapter_mb": path.stat().st_size / 1e6,
-        "embeddings_per_second": len(rows) / drawn,
+        "comfyui": comfyui.version,
+        "comfyui_device": told["device"],
+        "comfyui_resolution": chosen.size,
+        "comfyui_seconds_per_step": {name: rounds.spread(name) for name in rounds.seconds},
+        "import_seconds": imports(comfyui, chosen.out, 5),
+        "seconds_of_encoding": told["seconds_of_encoding"],
+        **{f"{one}_vs_{other}": rounds.ratio(one, other) for one, other in PAIRS},
     }
 
 
-def ratio(seconds: dict[str, list[float]], one: str, other: str) -> dict[str, float]:
-    """The median of the ratios within a round, with its 95% bootstrap interval over rounds."""
-    ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
-    found = bootstrap_statistic(
-        lambda rounds: statistics.median(ratios[int(index)] for index in rounds), [0] * len(ratios)
-    )
-    return {"median": found.value, "low": found.low, "high": found.high}
+def cases(quick: bool, device: torch.device) -> list[tuple[Size, int, int, int]]:
+    """(size, pixels, pictures, rounds) of the passes in plain PyTorch, the last the one that is told of."""
+    if device.type == "cuda":
+        return [("toy", 64, 8, 20), ("sd15", 512, 8, 20)]
+    if quick:
+        return [("toy", 64, 8, 5), ("sd15", 64, 2, 5)]
+    return [("toy", 64, 8, 15), ("sd15", 64, 8, 9), ("sd15", 128, 8, 9), ("sd15", 256, 2, 9)]
 
 
-def markdown(told: dict[str, Any]) -> str:
-    """The figures for people."""
-    rows = [[name, f"{statistics.median(values):.3f}"] for name, values in told["seconds_per_step"].items()]
-    lines = [table(["graph", "seconds per step"], rows), ""]
-    for pair, found in told["ratios"].items():
-        lines.append(f"{pair}: {found['median']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
-    for name, values in told["import_seconds"].items():
-        lines.append(
-            f"import, {name}: {statistics.median(values):.3f} s ({min(values):.3f} to {max(values):.3f})"
+def in_pytorch(chosen: Namespace) -> dict[str, Any]:
+    """What is measured in plain PyTorch."""
+    rows = []
+    for size, resolution, count, rounds in cases(chosen.quick, chosen.device):
+        found = sampling_rounds(size, resolution, count, rounds, chosen.device)
+        rows.append(
+            {
+                "size": size,
+                "resolution": resolution,
+                "pictures": count,
+                "seconds": {name: found.spread(name) for name in found.seconds},
+                **{f"{one}_vs_{other}": found.ratio(one, other) for one, other in PLAIN_PAIRS},
+            }
         )
-    lines.append(", ".join(f"{key} {value:.3g}" for key, value in told["files"].items()))
-    lines.append(f"encoding: {told['seconds_of_encoding']}")
-    lines.append(f"{told['machine']}; ComfyUI {told['comfyui']}; {told['size']} px; {told['rounds']} rounds")
-    return "\n".join(lines) + "\n"
+        progress(
+            f"{size}, {resolution} px, {count} pictures: routed {rows[-1]['routed_vs_merged']} of merged"
+        )
+    path = full_adapter(chosen.out / "models")
+    repeats = 5 if chosen.quick else 15
+    return {
+        "passes": rows,
+        **{f"{one}_vs_{other}": rows[-1][f"{one}_vs_{other}"] for one, other in PLAIN_PAIRS},
+        "adapter_load_seconds": load_rounds(path, repeats),
+        "adapter_mb": path.stat().st_size / 1e6,
+        "embeddings_per_second": draws(load_adapter(path).gaussians, repeats),
+    }
+
+
+def words(told: dict[str, Any]) -> str:
+    """The figures for people."""
+    names = {"sd15": "SD 1.5's shape", "toy": "toy"}
+    rows = [
+        [
+            f"{names[row['size']]}, {row['resolution']} px, {row['pictures']} pictures",
+            *(str(row["seconds"][name]) for name in ("merged", "routed", "mixed")),
+            *(str(row[f"{one}_vs_{other}"]) for one, other in PLAIN_PAIRS),
+        ]
+        for row in told["passes"]
+    ]
+    heads = ["a pass, seconds", "merged", "routed", "mixed emotions", "routed / merged", "mixed / merged"]
+    lines = [table(heads, rows), ""]
+    lines.append(f"Opening an adapter of {told['adapter_mb']:.0f} MB: {told['adapter_load_seconds']} s")
+    lines += [
+        f"Embeddings per second, {name}: {spread}" for name, spread in told["embeddings_per_second"].items()
+    ]
+    if "comfyui_left_out" in told:
+        return "\n".join([*lines, "", told["comfyui_left_out"]])
+    steps = [[name, str(spread)] for name, spread in told["comfyui_seconds_per_step"].items()]
+    lines += [
+        "",
+        table([f"ComfyUI {told['comfyui']}, {told['comfyui_resolution']} px", "s per step"], steps),
+        "",
+    ]
+    lines += [f"{one} / {other}: {told[f'{one}_vs_{other}']}" for one, other in PAIRS]
+    lines += [f"import, {name}: {spread} s" for name, spread in told["import_seconds"].items()]
+    return "\n".join([*lines, f"encoding: {told['seconds_of_encoding']}"])
+
+
+def plot(told: dict[str, Any], file: Path) -> None:
+    """Ratios of seconds on the left, embeddings per second on the right."""
+    drawn, (left, right) = figure(11, 4.2, 2)
+    ratios = {
+        f"{row['size']}, {row['resolution']} px: {one}": row[f"{one}_vs_{other}"]
+        for row in told["passes"]
+        for one, other in PLAIN_PAIRS
+    }
+    if "comfyui" in told:
+        ratios |= {f"ComfyUI: {one} / {other}": told[f"{one}_vs_{other}"] for one, other in PAIRS}
+    bars(left, ratios, "a pass of the U-Net against a merged LoRA", "times as long", line=1.0)
+    bars(right, told["embeddings_per_second"], "the sampler of embeddings", "rows per second")
+    save_figure(drawn, file)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/inference"))
-    parser.add_argument("--size", type=int, default=256, help="pixels")
-    parser.add_argument("--steps", type=int, default=2, help="per run")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--flags", default="--cpu", help="of ComfyUI's main.py")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    work = arguments.out.absolute()
-    comfyui = find_comfyui()
-    write_models(work / "models")
-    settings = [f"--{name}={getattr(arguments, name)}" for name in ("size", "steps", "rounds", "flags")]
-    told = inside(comfyui, "sample", str(ROOT), str(work / "models"), *settings)
-    told["ratios"] = {
-        f"{one} to {other}": ratio(told["seconds_per_step"], one, other) for one, other in PAIRS
-    }
-    told["import_seconds"] = imports(comfyui, work, 5)
-    told["files"] = files(work / "models")
-    told |= {"comfyui": comfyui.version, "size": arguments.size, "rounds": arguments.rounds}
-    told["machine"] = (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {told['device']}"
-    )
-    (work / "inference.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    (work / "inference.md").write_text(markdown(told), encoding="utf-8")
-    print(json.dumps(told) if arguments.json else markdown(told))
+    question = Question(__doc__, "inference")
+    question.parser.add_argument("--size", type=int, default=256, help="pixels, in ComfyUI")
+    question.parser.add_argument("--steps", type=int, default=2, help="per run, in ComfyUI")
+    question.parser.add_argument("--rounds", type=int, default=12, help="in ComfyUI")
+    question.parser.add_argument("--flags", help="of ComfyUI's main.py; default --cpu, on a GPU none")
+    chosen = question.ask()
+    if chosen.flags is None:
+        chosen.flags = "" if chosen.device.type == "cuda" else "--cpu"
+    told = {**in_pytorch(chosen), **in_comfyui(chosen)}
+    plot(told, chosen.out / "inference.png")
+    answer(chosen, "inference", told, words(told))
 
 
 if __name__ == "__main__":

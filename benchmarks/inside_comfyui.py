@@ -26,7 +26,7 @@ NAME = "custom_nodes/Co-EmoGen-pack"
 def start(comfyui: str, flags: list[str]) -> None:
     """Make ComfyUI importable, as its main.py does."""
     os.chdir(comfyui)
-    sys.path.insert(0, comfyui)
+    sys.path[0] = comfyui  # not this script's folder, where files are called as the standard library's are
     sys.argv = ["main.py", *flags]
     import comfy.options
 

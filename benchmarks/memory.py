@@ -104,7 +104,7 @@ _SETTINGS = ("resolution", "batch_size", "precision")
 
 
 def step_alone(point: Point, device: torch.device) -> dict[str, int]:
-    """In a process of its own: bytes before anything is made, of the weights, and at the peak of two steps."""
+    """In a process of its own: bytes before anything is made, of weights, and at the peak of two steps."""
     _do_steps(Point("toy", 16, 1, False, point.precision), device)  # libraries load code when first used
     gc.collect()
     _give_back()
