@@ -28,7 +28,7 @@ from coemogen_train.train.precision import dtype_of
 from .answer import Question, answer, bars, figure, progress, save_figure, table
 from .models import make_base
 from .rounds import Rounds, Spread, interleave, wait_for
-from .step_sides import Case, Sides
+from .step_sides import Case, LeftOut, Sides
 
 # The quick form is over after two minutes; what is left over is for the plot and a slow disk.
 QUICK_SECONDS = 108.0
@@ -191,25 +191,26 @@ def fitting(bench: Bench, case: Case, seconds_left: float) -> Case:
 
 
 def measure_all(chosen: argparse.Namespace, folder: Path) -> tuple[list[Measured], list[str]]:
-    """All cases, and a sentence on each that the device has no memory for."""
-    bench, found, too_large = Bench(chosen.device, folder), [], []
+    """All cases, and a sentence on each that the machine cannot do."""
+    bench, found, left_out = Bench(chosen.device, folder), [], []
     quick_cpu = chosen.quick and chosen.device.type == "cpu"
     rounds = chosen.rounds or (2 if quick_cpu else 3 if chosen.quick else 5)
     for case in chosen_cases(chosen):
         dear = {"plain": rounds, "peft": rounds} if quick_cpu and case.size == "sd15" else None
-        if dear and not chosen.resolution:
-            bench.sides(case)
-            case = fitting(bench, case, QUICK_SECONDS - (time.perf_counter() - chosen.begun))
         try:
+            if dear and not chosen.resolution:
+                bench.sides(case)
+                case = fitting(bench, case, QUICK_SECONDS - (time.perf_counter() - chosen.begun))
             found.append(bench.measure(case, rounds, dear))
-        except torch.cuda.OutOfMemoryError:
-            too_large.append(f"{case}: the GPU has not enough memory.")
-            progress(too_large[-1])
+        except (torch.cuda.OutOfMemoryError, LeftOut) as fault:
+            why = fault if isinstance(fault, LeftOut) else "the GPU has not enough memory"
+            left_out.append(f"Left out: {case}: {why}.")
+            progress(left_out[-1])
         bench.clear()
-    return found, too_large
+    return found, left_out
 
 
-def words(found: Sequence[Measured], too_large: Sequence[str]) -> str:
+def words(found: Sequence[Measured], left_out: Sequence[str]) -> str:
     """The figures for people."""
     rows = []
     for measured in found:
@@ -225,7 +226,7 @@ def words(found: Sequence[Measured], too_large: Sequence[str]) -> str:
         )
     heads = ["", *(f"{name}, s" for name in _SIDES), "ours, pictures/s", *RATIOS, "ours, GiB"]
     notes = "\nSeconds of one step, medians; ratios: median (lowest to highest) of rounds."
-    return "\n".join([table(heads, rows), notes, *too_large])
+    return "\n".join([table(heads, rows), notes, *left_out])
 
 
 _SIDES = ("floor", "ours", "peft", "plain")
@@ -257,15 +258,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--compile", action="store_true", help="the blocks of the U-Net, for ours and the floor")
     chosen = question.ask(arguments)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found, too_large = measure_all(chosen, Path(folder))
+        found, left_out = measure_all(chosen, Path(folder))
     of_sd15 = [measured for measured in found if measured.case.size == "sd15"]
     of_toy = [measured for measured in found if measured.case.size == "toy"]
     told: dict[str, Any] = of_sd15[0].to_dict() if of_sd15 else {}
     told |= {"toy": of_toy[0].to_dict()} if of_toy else {}
     told |= {"others": [measured.to_dict() for measured in of_sd15[1:]]}
-    told |= {"too_large": too_large, "what_is_compared": (__doc__ or "").split("\n\n")[1:3]}
+    told |= {"left_out": left_out, "what_is_compared": (__doc__ or "").split("\n\n")[1:3]}
     plot(found, chosen.device, chosen.out / "step.png")
-    answer(chosen, "step", told, words(found, too_large))
+    answer(chosen, "step", told, words(found, left_out))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coemogen_train.adapter.condition import encode_text, prompt_ids
 from coemogen_train.base.model import BaseModel
@@ -22,6 +22,7 @@ from coemogen_train.data.shard_reader import ShardReader
 from coemogen_train.data.shards import ShardStore
 from coemogen_train.emotions import MIKELS
 from coemogen_train.train.batches import Batch, BatchMaker, Draws
+from coemogen_train.train.compiled import compile_blocks
 from coemogen_train.train.config import TrainConfig
 from coemogen_train.train.history import History
 from coemogen_train.train.items import TrainingItem
@@ -100,21 +101,27 @@ class Ours:
             self.history.check()
 
 
+class LeftOut(Exception):
+    """Why a case cannot be measured on this machine."""
+
+
 class Sides:
     """The sides of all cases that share a base: the same frozen weights under each.
 
     Args:
         base: in the precision of the cases. folder: where pictures, cache and history may be written.
         compiled: whether the blocks of the U-Net are compiled, for the floor and for us.
+
+    Raises:
+        LeftOut: nothing can be compiled on this machine.
     """
 
     def __init__(self, base: BaseModel, folder: Path, compiled: bool = False) -> None:
         self.base, self.folder = base, folder
         self.bare = twin(base.unet)
         self.objective = make_objective(base, MIKELS, VISION_WIDTH)
-        if compiled:
-            for unet in (self.bare, base.unet):
-                compile_blocks(unet)
+        if compiled and not all(compile_blocks(unet, base.device) for unet in (self.bare, base.unet)):
+            raise LeftOut("torch.compile does not work here")
 
     def works(self, case: Case, loops: bool = True) -> dict[str, Callable[[], None]]:
         """By name, what does `case.steps` steps; without `loops` only floor and ours."""
@@ -178,16 +185,6 @@ def set_checkpointing(unet: Any, on: bool) -> None:
         unet.enable_gradient_checkpointing()
     else:
         unet.disable_gradient_checkpointing()
-
-
-def compile_blocks(unet: nn.Module) -> None:
-    """Compile each transformer and residual block by itself: minutes less than all at once."""
-    # Blocks of one class share their compiled code; each width and each batch is an entry of its own.
-    limits: Any = torch._dynamo.config
-    limits.cache_size_limit = 512
-    for block in unet.modules():
-        if type(block).__name__ in ("BasicTransformerBlock", "ResnetBlock2D"):
-            block.compile()
 
 
 def _several(step: Callable[[], object], count: int) -> Callable[[], None]:
