@@ -85,16 +85,22 @@ def stopped_half_way(folder: Folder) -> Folder:
 
 
 def refused(folder: Folder, training: Training) -> str:
+    """As `sentence_of`, and every file is whole afterwards. Raises: Wrong."""
+    told = sentence_of(training)
+    if faults := damaged(folder):
+        raise Wrong(f"damaged: {', '.join(faults)}")
+    return told
+
+
+def sentence_of(training: Training) -> str:
     """Wait for a training that must end in one sentence with exit code 2; gives the sentence.
 
-    Raises: Wrong for any other end, and for files that are not whole afterwards.
+    Raises: Wrong for any other end.
     """
     code = training.wait()
     sentences = [line for line in training.said.splitlines() if line.startswith("coemogen_train: ")]
     if code != 2 or len(sentences) != 1 or "Traceback" in training.said:
         raise Wrong(f"it ended with {code}: {' / '.join(sentences) or training.said[-500:]}")
-    if faults := damaged(folder):
-        raise Wrong(f"damaged: {', '.join(faults)}")
     return sentences[0].removeprefix("coemogen_train: ")
 
 
