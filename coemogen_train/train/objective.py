@@ -226,7 +226,10 @@ class CoEmoGenObjective(nn.Module):
         self.attached.route(gate)
         unet = self.base.unet
         dtype = self.base.dtype
-        prediction = unet(noisy.to(dtype), batch.timesteps, encoder_hidden_states=hidden.to(dtype)).sample
+        # The weights have the precision of training already. Autocast would only take the norms and their copies
+        # to single precision, whose kernels sum in single precision anyhow.
+        with torch.autocast(noisy.device.type, enabled=False):
+            prediction = unet(noisy.to(dtype), batch.timesteps, encoder_hidden_states=hidden.to(dtype)).sample
         return denoising_loss(prediction, self._target(batch))
 
     def _target(self, batch: Batch) -> Tensor:

@@ -133,9 +133,10 @@ def rehearse_step(
             attached.route(models.hilora.gate(emotion))
             noisy = torch.zeros(batch, shape.latent_channels, side, side)
             dtype = dtype_of(config.precision)
-            prediction = unet(
-                noisy.to(dtype), torch.zeros(batch), encoder_hidden_states=condition.hidden.to(dtype)
-            ).sample
+            with kernels.as_they_are():
+                prediction = unet(
+                    noisy.to(dtype), torch.zeros(batch), encoder_hidden_states=condition.hidden.to(dtype)
+                ).sample
             loss = denoising_loss(prediction, noisy)
             if config.semantic_weight:
                 with torch.no_grad():
@@ -215,25 +216,35 @@ class Ledger(TorchDispatchMode):
 
 
 class Kernels(TorchFunctionMode):
-    """Puts flash attention and autocast where the meta device has neither."""
+    """Puts flash attention and autocast where the meta device has neither; the U-Net runs outside autocast."""
 
     def __init__(self, ledger: Ledger, dtype: torch.dtype, device_type: str) -> None:
         super().__init__()
         self.ledger, self.dtype = ledger, dtype
         self.half = dtype != torch.float32
         self.single = self.half and device_type == "cuda"
+        self.casts = True
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.half and func in _IN_HALF:
+        if self.casts and self.half and func in _IN_HALF:
             args, kwargs = _cast(args, self.dtype), _cast(kwargs, self.dtype)
-        elif self.single and func in _IN_SINGLE:
+        elif self.casts and self.single and func in _IN_SINGLE:
             args, kwargs = _cast(args, torch.float32), _cast(kwargs, torch.float32)
         if func is F.scaled_dot_product_attention:
             return _FlashAttention.apply(*args[:3], self.ledger)
         return func(*args, **kwargs)
+
+    @contextmanager
+    def as_they_are(self) -> Iterator[None]:
+        """Within, types stay as they are: no autocast."""
+        self.casts, before = False, self.casts
+        try:
+            yield
+        finally:
+            self.casts = before
 
     @contextmanager
     def inside(self, unet: nn.Module) -> Iterator[None]:
@@ -242,7 +253,7 @@ class Kernels(TorchFunctionMode):
 
         def acting(forward: Callable[..., Any]) -> Callable[..., Any]:
             def call(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with self, self.as_they_are():
                     return forward(*args, **kwargs)
 
             return call

@@ -91,7 +91,8 @@ def real_step(shape, config, checkpointing):
             condition = encode_text(text_encoder, ids, 0, embedder(emotion, torch.randn(batch, VISION_WIDTH)))
             attached.route(hilora.gate(emotion))
             hidden = condition.hidden.to(dtype)
-            prediction = unet(latents.to(dtype), torch.zeros(batch), encoder_hidden_states=hidden).sample
+            with torch.autocast("cpu", enabled=False):
+                prediction = unet(latents.to(dtype), torch.zeros(batch), encoder_hidden_states=hidden).sample
             with torch.no_grad():
                 caption = encode_text(text_encoder, ids, 0)
             loss = denoising_loss(prediction, latents) + semantic_loss(condition, caption, "sequence")
@@ -139,12 +140,12 @@ def test_activations_grow_with_the_batch_and_the_area_and_not_faster():
     assert large < 4 * base  # the [L, L] matrix of attention alone would take 16 times as much
 
 
-def test_half_precision_on_a_gpu_keeps_what_autocast_keeps_in_single():
+def test_half_precision_halves_what_the_unet_keeps_and_a_gpu_keeps_little_more():
     shape = middling_shape()
     full = rehearsed(shape, config_of(**MIDDLING), "cuda").peak_bytes
     cpu = rehearsed(shape, config_of(**MIDDLING, precision="bf16"), "cpu").peak_bytes
     gpu = rehearsed(shape, config_of(**MIDDLING, precision="bf16"), "cuda").peak_bytes
-    assert 0.45 * full < cpu < gpu < 0.95 * full
+    assert 0.45 * full < cpu < gpu < 0.65 * full  # the text encoder's norms stay in single precision
 
 
 def test_a_rehearsal_leaves_nothing_behind():
