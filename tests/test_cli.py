@@ -9,12 +9,14 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from coemogen_train.adapter.file import load_adapter, save_adapter
 from coemogen_train.cli import run
 from coemogen_train.emotions import MIKELS
 
@@ -183,6 +185,17 @@ def test_inspect_tells_what_is_in_the_file(
     assert all(name in json.dumps(as_json("inspect", workshop.adapter)) for name in MIKELS.names)
     assert run(["inspect", str(workshop.adapter)]) == 0
     assert "contentment" in capsys.readouterr().out
+
+
+def test_inspect_shows_nothing_that_a_terminal_would_obey(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    adapter = load_adapter(workshop.adapter)
+    odd = {"\x1b[2J": ["\u202e", {"a\nb": "\0"}], "more": {"\x9b": "\x07"}}
+    save_adapter(replace(adapter, info=replace(adapter.info, training=odd)), tmp_path / "odd.safetensors")
+    assert run(["inspect", str(tmp_path / "odd.safetensors")]) == 0
+    told = capsys.readouterr().out
+    assert r"\x1b[2J: \u202e" in told and told.replace("\n", "").isprintable()
 
 
 def header(content: bytes) -> tuple[dict[str, Any], bytes]:

@@ -128,7 +128,7 @@ def read_tensors(stream: BinaryIO, header: Header) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, entry in sorted(header.tensors.items(), key=lambda item: item[1].begin):
         tensors[name] = torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
-        raw = memoryview(tensors[name].view(-1).view(torch.uint8).numpy())
+        raw = tensors[name].view(-1).view(torch.uint8).numpy().data
         if stream.readinto(raw) != len(raw):  # type: ignore[attr-defined]  # BinaryIO lacks it
             raise AdapterError(f"the file ends early; {_COPY_AGAIN}.")
         digest.update(raw)
