@@ -204,12 +204,13 @@ def in_words(measured: Sequence[dict[str, Any]]) -> str:
     """The figures as Markdown."""
     told = []
     for found in measured:
+        differences = found["largest_relative_difference"]
         rows = [
             [
                 name,
                 str(spread),
                 str(found["times_one_process"].get(name, "1")),
-                f"{share:.1e}" if (share := found["largest_relative_difference"].get(name)) else "",
+                f"{differences[name]:.1e}" if name in differences else "",
             ]
             for name, spread in found["pictures_per_second"].items()
         ]
