@@ -11,7 +11,7 @@ import torch
 
 from coemogen_train.data.digests import DigestSet, from_hex
 from coemogen_train.data.shard_reader import ShardReader
-from coemogen_train.data.shards import Parts, ShardStore, partition
+from coemogen_train.data.shards import Parts, ShardStore, partition, read_contents
 from coemogen_train.errors import DataError
 
 
@@ -231,3 +231,16 @@ def test_a_writer_whose_part_file_is_swept_away_writes_again(tmp_path, monkeypat
     monkeypatch.setattr(shards, "write_tensors", swept_once)
     filled(store)
     assert swept and store.is_done(0) and not store.has_leftovers
+
+
+def test_a_header_is_read_as_the_library_reads_it_and_nothing_else_is_taken_for_one(tmp_path):
+    store = filled(store_of(tmp_path, 300))
+    shard = store.shard(1)
+    rows = len(shard.members)
+    assert read_contents(shard.path) == (shard.members, {"x": (rows, 3), "y": (rows, 2)})
+    whole = shard.path.read_bytes()
+    plain = b"\x02" + bytes(7) + b"{}"
+    for damaged in (b"", whole[:5], whole[:100], whole[:-1], whole + b"x", b"\xff" * 64, b"[]" * 40, plain):
+        shard.path.write_bytes(damaged)
+        assert read_contents(shard.path) is None
+    assert read_contents(tmp_path / "absent") is None
