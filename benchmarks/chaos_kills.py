@@ -31,10 +31,19 @@ class Pace:
     saved: float
     ended: float
 
-    def left(self, saved: int) -> float:
-        """Seconds that a run takes which begins at the checkpoint of step `saved`."""
-        begins = self.steps if saved == 0 else self.caches + 0.5 * (self.steps - self.caches)
-        return begins + (self.saved - self.steps) * (1 - saved / STEPS) + (self.ended - self.saved)
+    @property
+    def step(self) -> float:
+        """Seconds of a step, with its share of what is saved, measured and drawn."""
+        return (self.saved - self.steps) / STEPS
+
+    @property
+    def ending(self) -> float:
+        """Seconds from the last checkpoint to the end."""
+        return self.ended - self.saved
+
+    def beginning(self, saved: int) -> float:
+        """Seconds until the first step of a run that begins at the checkpoint of step `saved`."""
+        return self.steps if saved == 0 else (self.caches + self.steps) / 2
 
 
 @dataclass(frozen=True)
@@ -122,10 +131,10 @@ def _kill_and_resume(
         own = number % _OWN_EVERY == _OWN_EVERY - 1
         # The earliest of as many moments as are still to come: together they spread over the whole run.
         share = 1 - (1 - chance.random()) ** (1 / (wanted - len(found.kills)))
-        moment = share * paces[own].left(folder.saved)
-        training = folder.train(own=own)
+        saved, training = folder.saved, folder.train(own=own)
         found.resumes += bool(found.kills)
-        kill = _kill(folder, training, run, SIGNALS[number % len(SIGNALS)], moment, number)
+        _await(folder, training, paces[own], saved, share, chance.random())
+        kill = _kill(folder, training, run, SIGNALS[number % len(SIGNALS)], number)
         if kill is None:
             if training.code:
                 found.differing = [f"it failed: {_last_line(training)}"]
@@ -138,12 +147,33 @@ def _kill_and_resume(
     return found
 
 
-def _kill(
-    folder: Folder, training: Training, run: int, how: Signal, moment: float, number: int
-) -> Kill | None:
-    """Kill a training so many seconds after its start; None where it had ended by then."""
+def _await(folder: Folder, training: Training, pace: Pace, saved: int, share: float, more: float) -> None:
+    """Wait for the moment of a kill: this share of what an undisturbed run would take from step `saved` on.
+
+    Counted in seconds until the steps begin, in steps while they last (a busy machine is soon at another pace
+    than the one that was measured), then again in seconds. more: 0..1, of the smallest time that can be told.
+    """
+    begins, steps = pace.beginning(saved), pace.step * (STEPS - saved)
+    point = share * (begins + steps + pace.ending)
+    if point < begins:
+        _until(training, training.begun + point)
+    elif point < begins + steps:
+        step = saved + int((point - begins) / pace.step)
+        stepping = {"stepping", "ending"}
+        when(training, lambda: _where(folder, training.begun) in stepping and folder.step >= step, 0.005)
+        _until(training, time.time() + more * 2 * pace.step)
+    else:
+        when(training, lambda: folder.saved == STEPS)
+        _until(training, time.time() + more * pace.ending)
+
+
+def _until(training: Training, moment: float) -> None:
+    when(training, lambda: time.time() > moment, 0.002)
+
+
+def _kill(folder: Folder, training: Training, run: int, how: Signal, number: int) -> Kill | None:
+    """Kill a training; None where it has ended before."""
     begun = training.begun
-    when(training, lambda: time.time() - begun > moment, 0.002)
     if number % _WRITING_EVERY == _WRITING_EVERY - 1:
         when(training, lambda: writing(folder), 0.0005)
     if training.code is not None:
