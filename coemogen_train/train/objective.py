@@ -223,11 +223,11 @@ class CoEmoGenObjective(nn.Module):
         dropped = batch.drop_condition[:, None, None]
         hidden = torch.where(dropped, self.empty_hidden.to(hidden.dtype), hidden)
         noisy = self._schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-        self.attached.route(gate)
         unet = self.base.unet
         dtype = self.base.dtype
-        # The weights have the precision of training already. Autocast would only take the norms and their copies
-        # to single precision, whose kernels sum in single precision anyhow.
+        self.attached.route(gate.to(dtype))  # once for all layers
+        # The weights have the precision of training already. Autocast would only take the norms and their
+        # copies to single precision, whose kernels sum in single precision anyhow.
         with torch.autocast(noisy.device.type, enabled=False):
             prediction = unet(noisy.to(dtype), batch.timesteps, encoder_hidden_states=hidden.to(dtype)).sample
         return denoising_loss(prediction, self._target(batch))

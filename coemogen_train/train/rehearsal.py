@@ -216,7 +216,7 @@ class Ledger(TorchDispatchMode):
 
 
 class Kernels(TorchFunctionMode):
-    """Puts flash attention and autocast where the meta device has neither; the U-Net runs outside autocast."""
+    """Puts flash attention and autocast where the meta device has neither; the U-Net knows no autocast."""
 
     def __init__(self, ledger: Ledger, dtype: torch.dtype, device_type: str) -> None:
         super().__init__()
