@@ -19,13 +19,13 @@ from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from ..errors import AdapterError
 from ..files import atomic_write_bytes, canonical_json
 from .condition import EmotionEmbedder
 from .container import CHECKSUM_KEY, Header, encode, parse_json, read_header, read_tensors
 from .encoder import VisualPerceptionEncoder
+from .filling import fill
 from .gaussians import EmotionGaussians
 from .hilora import HiLoRA
 from .info import AdapterInfo, check_no_paths
@@ -225,14 +225,8 @@ def _gaussian_shapes(header: Header, info: AdapterInfo) -> dict[str, tuple[int, 
 def _assemble(
     info: AdapterInfo, embedder: EmotionEmbedder, hilora: HiLoRA, tensors: dict[str, Tensor]
 ) -> Adapter:
-    """The adapter of `tensors`, taken out one by one, so that none is held twice for long: memory that nobody
-    has written to costs nothing yet."""
-    embedder.to_empty(device="cpu")
-    hilora.to_empty(device="cpu")
-    hilora.membership.copy_(one_hot(torch.tensor(hilora.polarity_of), info.taxonomy.num_polarities))
-    with torch.no_grad():
-        for name, tensor in _learned(embedder, hilora).items():
-            tensor.copy_(tensors.pop(name))
+    """The adapter of `tensors`, which become the modules' own."""
+    fill(embedder, hilora, tensors)
     weights = tensors["gaussians.weights"].float()
     if (weights < 0).any() or not torch.allclose(weights.sum(dim=1), torch.ones(len(weights)), atol=1e-3):
         raise AdapterError("the weights of its Gaussians do not add up to 1; use a complete adapter file.")
