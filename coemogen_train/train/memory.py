@@ -17,9 +17,10 @@ _USABLE = 0.94
 _SINGLE = 4  # bytes
 # What a CUDA context with its libraries takes before the first tensor.
 _CUDA_CONTEXT = round(0.6 * _GIB)
-# What kernels use inside, and what an allocator loses between blocks: on a CPU the peak of a real step was 0
-# to 8% above what its tensors add up to, and up to 60 MB where convolutions laid out their weights anew.
-_WORKSPACE = 128 << 20
+# What kernels use inside, beside the largest convolution's weights, which are laid out anew, and what an
+# allocator loses between blocks: on a CPU the peak of a real step was 0 to 8% above what its tensors add up
+# to; the C library's heap may hold more of many blocks of many sizes.
+_WORKSPACE = 16 << 20
 _LOSS = 0.1
 # The optimiser gathers weights and gradients when the activations are gone.
 _OPTIMISER_COPIES = 3
@@ -81,13 +82,14 @@ def estimate_memory(
 
     def estimate(rehearsal: Rehearsal) -> MemoryEstimate:
         activations = max(rehearsal.peak_bytes, _OPTIMISER_COPIES * trained)
-        overhead = _overhead(activations, device_type)
+        overhead = _overhead(models, activations, device_type)
         return MemoryEstimate(weights, states * trained, activations, overhead)
 
     # The U-Net is read in float32 and then makes room; CLIP's eye is about twice its voice.
     together = encoding.peak_bytes * CacheOptions().batch_size
     unet = sum(parameter.numel() for parameter in models.unet.parameters()) * _SINGLE
-    caching = max(unet, 2 * _bytes(models.text_encoder) + together + _overhead(together, device_type))
+    together += _overhead(models, together, device_type)
+    caching = max(unet, 2 * _bytes(models.text_encoder) + together)
     return StepMemory(
         plain=estimate(plain),
         checkpointed=estimate(checkpointed) if checkpointed else None,
@@ -145,9 +147,10 @@ def memory_cure(config: TrainConfig) -> str:
     return f"try {', or '.join([*cures, 'a smaller resolution'])}"
 
 
-def _overhead(activations: int, device_type: str) -> int:
+def _overhead(models: MetaModels, activations: int, device_type: str) -> int:
     context = _CUDA_CONTEXT if device_type == "cuda" else 0
-    return context + _WORKSPACE + round(_LOSS * activations)
+    largest = max(parameter.numel() for parameter in models.unet.parameters()) * _SINGLE
+    return context + _WORKSPACE + largest + round(_LOSS * activations)
 
 
 def _bytes(module: Any) -> int:
