@@ -5,6 +5,10 @@ tells how far its memory rose; beside it stands what the plan estimates for the 
 on a CPU, the bytes of resident memory above those of the interpreter with its libraries, and on a GPU those
 that PyTorch's allocator took from the device, the context apart. The weights are random, of Stable
 Diffusion 1.5's sizes or the toy's.
+
+On Linux a heap holds more than is in use where blocks of many sizes come and go: with
+MALLOC_MMAP_THRESHOLD_=131072, so that every large block is given back, the toy's largest batches fall to what
+is estimated.
 """
 
 from __future__ import annotations
