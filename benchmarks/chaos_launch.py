@@ -104,6 +104,8 @@ class Training:
 
 def warm_up() -> None:
     """Let the server import what it forks, so that the first training is as quick as the others."""
+    # Who is started in the background ignores Ctrl-C, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _can_fork():
         process = _context().Process(target=int, daemon=True)
         process.start()
