@@ -27,8 +27,8 @@ _TIMEOUT = 0.4
 # What may pass beyond the client's own limit until it has left: threads end, sockets close.
 _LEAVING = 1.0
 _ENDLESS = 3.0
-# A reply of 4 MiB is held in pieces and whole; decoded, rare letters take four bytes each.
-_MIB = 48.0
+# A reply of 4 MiB is held in pieces and whole, by the server too; decoded, rare letters take four bytes each.
+_MIB = 64.0
 _GOOD: dict[str, Any] = {
     "object": "chat.completion",
     "model": "m",

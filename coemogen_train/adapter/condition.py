@@ -197,8 +197,10 @@ def at_intensity(plain: Tensor, with_emotion: Tensor, intensity: float) -> Tenso
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
+    # Half surrogates, which a shell's arguments and JSON can hold, are no text to some tokenizers.
+    whole = text.encode("utf-8", "replace").decode("utf-8")
     # Not truncated by the tokenizer, which would count neither the pseudo-words nor the other half.
-    return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+    return list(tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
 
 
 def _input_embedding(text_encoder: nn.Module) -> nn.Embedding:

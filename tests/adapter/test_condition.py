@@ -26,7 +26,7 @@ class LetterTokenizer:
     bos_token_id, eos_token_id, pad_token_id, model_max_length = BOS, EOS, EOS, LENGTH
 
     def __call__(self, text, *, add_special_tokens, truncation, verbose):
-        assert not add_special_tokens and not truncation
+        assert not add_special_tokens and not truncation and text.encode("utf-8") is not None
         return {"input_ids": [ord(letter) - 96 for letter in text.lower() if letter.isalpha()]}
 
 
@@ -136,6 +136,10 @@ def test_the_mark_inside_a_prompt():
 def test_a_prompt_without_the_mark():
     assert ids_of("ab") == ([BOS, 1, 2] + [EOS] * 17, -1)
     assert ids_of("") == ([BOS] + [EOS] * 19, -1)
+
+
+def test_a_prompt_with_half_a_letter_is_one_all_the_same():
+    assert ids_of("a\ud800b{emotion}\udfff") == ids_of("a?b{emotion}?")
 
 
 @pytest.mark.parametrize(("before", "after"), [(30, 5), (10, 30), (5, 11), (16, 0), (0, 40)])
