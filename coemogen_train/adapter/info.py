@@ -192,9 +192,7 @@ def _check_fields(plain: Any, kind: type, what: str) -> dict[str, Any]:
         raise AdapterError(f"{what} is broken.")
     for name in sorted((names ^ set(plain)) - (_LATER_FIELDS & names)):
         fault = "lacks" if name in names else "has an unknown"
-        raise AdapterError(
-            f"{what} {fault} {name[:100]!a}: it was altered, or written by another version."
-        )
+        raise AdapterError(f"{what} {fault} {name[:100]!a}: it was altered, or written by another version.")
     return plain
 
 
