@@ -131,9 +131,7 @@ def _draw(runs: Sequence[Killed], file: Path) -> None:
         axes.scatter([], [], marker=marker, color="#2b6cb0", label=name)
     axes.scatter([], [], marker="o", facecolors="white", edgecolors="#2b6cb0", label="starting or loading")
     axes.scatter([], [], marker="o", facecolors="#2b6cb0", edgecolors="#222", label="writing a file")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.5 / (0.4 + 0.06 * len(runs))), ncols=6, fontsize=8
-    )
+    drawn.legend(loc="outside lower center", ncols=6, fontsize=8)
     axes.set(xlim=(-5, STEPS + 4), ylim=(len(runs) - 0.4, -0.6), xlabel="steps in the history when killed")
     axes.set(ylabel="run", title="Where the kills fell, and how their runs ended")
     axes.spines[["top", "right"]].set_visible(False)
