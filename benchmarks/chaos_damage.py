@@ -212,10 +212,7 @@ def _records(folder: Folder) -> list[dict[str, Any]]:
 
 
 DISASTERS = [
-    *(
-        Disaster(f"shard_{name}_before", partial(shard_before, harm=harm), name == "flipped")
-        for name, harm in HARMS.items()
-    ),
+    *(Disaster(f"shard_{name}_before", partial(shard_before, harm=harm)) for name, harm in HARMS.items()),
     *(
         Disaster(f"shard_{name}_in_use", partial(shard_in_use, harm=harm), name == "flipped")
         for name, harm in HARMS.items()

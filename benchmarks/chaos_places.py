@@ -116,7 +116,7 @@ def _at_the_adapter(folder: Folder, training: Training) -> None:
 
 
 DISASTERS = [
-    Disaster("files_of_one_mebibyte", small_files, quick=True),
+    Disaster("files_of_one_mebibyte", small_files),
     Disaster(
         "full_disk_at_the_cache",
         partial(full_disk, begun=False, until=_at_the_cache, room=64 << 10, changes={}),
@@ -138,7 +138,7 @@ DISASTERS = [
     Disaster("read_only_run_folder", read_only_run, quick=True),
     Disaster("run_folder_turns_read_only", run_made_read_only),
     Disaster("read_only_set_with_its_cache", read_only_set),
-    Disaster("read_only_set_without_cache", read_only_uncached, quick=True),
+    Disaster("read_only_set_without_cache", read_only_uncached),
 ]
 
 
