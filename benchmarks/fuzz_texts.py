@@ -95,7 +95,7 @@ class TextTarget:
         words = content_words(text, (), None, MIKELS.names)
         labels = content_words(None, text.split(";"), text[:100], MIKELS.names)
         self._prompt(neutral_prompt(labels, 0.9))
-        return prompt_ids(self._tokenizer, neutral_prompt(words, random.Random(text).random()), 4)
+        return prompt_ids(self._tokenizer, neutral_prompt(words, random.Random(len(text)).random()), 4)
 
     def _judge_ids(self, made: Any) -> str:
         ids = made.input_ids.tolist()
