@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answer import table
 from benchmarks.toyruns import (
     Ground,
     Panel,
@@ -24,7 +25,6 @@ from benchmarks.toyruns import (
     kept,
     real,
     spread,
-    table,
     trained,
     write_panels,
 )

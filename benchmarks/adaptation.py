@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.answer import table
 from benchmarks.toyruns import (
     EACH,
     Ground,
@@ -31,7 +32,6 @@ from benchmarks.toyruns import (
     kept,
     real,
     spread,
-    table,
     trained,
     write_panels,
     write_sheet,

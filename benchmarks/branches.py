@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from benchmarks.answer import table
 from benchmarks.toyruns import (
     EACH,
     Panel,
@@ -26,7 +27,6 @@ from benchmarks.toyruns import (
     kept,
     real,
     spread,
-    table,
     trained,
     write_panels,
     write_sheet,

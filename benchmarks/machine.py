@@ -14,8 +14,11 @@ import torch
 _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors")
 
 
-def describe(device: torch.device | None = None) -> dict[str, Any]:
-    """Name the processor, its cores and memory, the device, the versions, and how busy the machine is."""
+def describe(device: torch.device | None = None, before: list[float] | None = None) -> dict[str, Any]:
+    """Name the processor, its cores and memory, the device, the versions, and how busy the machine is.
+
+    before: the load that counts, read when a benchmark had not loaded the machine itself; None: as it is now.
+    """
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -25,8 +28,13 @@ def describe(device: torch.device | None = None) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _LIBRARIES},
-        "load": [round(load, 2) for load in psutil.getloadavg()],
+        "load": before or load(),
     }
+
+
+def load() -> list[float]:
+    """How many processes wanted to compute, in the last 1, 5 and 15 minutes."""
+    return [round(mean, 2) for mean in psutil.getloadavg()]
 
 
 def in_a_line(told: dict[str, Any]) -> str:
@@ -60,6 +68,21 @@ def processor() -> str:
 def best_device() -> torch.device:
     """The device that benchmarks run on unless told: a GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fault_of(device: torch.device) -> str | None:
+    """Why nothing can be measured on a device, for people; None: it is there."""
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not there:
+            return "torch finds no such GPU here (no driver, or a build of torch without CUDA); use --device cpu."
+        if (device.index or 0) >= there:
+            return f"there is no such GPU; the last here is cuda:{there - 1}."
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        return "torch finds no such GPU here; use --device cpu."
+    elif device.type not in ("cpu", "mps"):
+        return "benchmarks know cpu, cuda and mps."
+    return None
 
 
 def _version(library: str) -> str | None:

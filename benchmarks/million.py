@@ -19,10 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answer import Question, answer, figure, progress, save_figure
+from benchmarks.answer import Question, answer, figure, progress, save_figure, table
 from benchmarks.million_set import bytes_per_picture, fill_cache, make_set
 from benchmarks.processes import Measured, coemogen, measure
-from benchmarks.toyruns import table
 
 SIZES, QUICK = (118_102, 1_000_000, 3_300_000), (10_000, 40_000)
 _PROCESSES = 8  # of a machine

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .answer import figure, save_figure
+from .answer import figure, save_figure, table
 from .profile_parts import CAPTION, CHECKS, HILORA, IDLE, LOSSES, OPTIMISER, PARTS, READING, UNET, WORDS
-from .toyruns import table
 
 if TYPE_CHECKING:
     from .profile import CaseProfile

@@ -1,5 +1,6 @@
-"""Paired measurements: every round does each kind of work once, in an order drawn anew, and a ratio is taken
-within a round, where a busy machine slows both sides alike.
+"""Paired measurements: every round does each kind of work once, and a ratio is taken within a round, where a
+busy machine slows both sides alike. Orders are balanced: every second round takes the reverse of the one
+before, so that of two rounds each kind comes once before and once after each other kind.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -65,20 +66,28 @@ def interleave(
     warm_up: int = 1,
     seed: int = 0,
     every: Mapping[str, int] | None = None,
+    warmed: Collection[str] | None = None,
     told: Callable[[int, str, float], None] = lambda _round, _name, _seconds: None,
 ) -> Rounds:
-    """Time each of `works` once a round, the order shuffled, after `warm_up` untimed rounds.
+    """Time each of `works` once a round, after `warm_up` untimed rounds.
+
+    The order is drawn for the first round, the third and so on; each round between has the reverse.
 
     Args:
         device: waited for before and after each piece of work; None or a CPU: nothing to wait for.
         every: for kinds of work that are dear: only every so many-th round has them (the first always does).
+        warmed: which kinds the untimed rounds have, where all would be dear; None: all.
         told: called with round, name and seconds as they come.
     """
-    order, found = random.Random(seed), Rounds()
+    draw, order, found = random.Random(seed), list(works), Rounds()
     for number in range(-warm_up, rounds):
-        names = [name for name in works if number < 0 or number % (every or {}).get(name, 1) == 0]
-        order.shuffle(names)
-        for name in names:
+        if number % 2 == 0:
+            draw.shuffle(order)
+        else:
+            order.reverse()
+        for name in order:
+            if not _has_turn(number, name, every or {}, works if warmed is None else warmed):
+                continue
             gc.collect()
             wait_for(device)
             begun = time.perf_counter()
@@ -88,6 +97,11 @@ def interleave(
                 found.add(number, name, passed := time.perf_counter() - begun)
                 told(number, name, passed)
     return found
+
+
+def _has_turn(number: int, name: str, every: Mapping[str, int], warmed: Collection[str]) -> bool:
+    """Whether a round has a kind of work; rounds below 0 are untimed."""
+    return name in warmed if number < 0 else number % every.get(name, 1) == 0
 
 
 def wait_for(device: torch.device | None) -> None:

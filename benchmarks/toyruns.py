@@ -1,5 +1,5 @@
 """What the toy world's benchmarks share: sets with their judges, runs and figures that are not made twice,
-tables and plots.
+and plots.
 """
 
 from __future__ import annotations
@@ -154,12 +154,6 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def with_interval(figures: Mapping[str, Any]) -> str:
     """Emo-A and its 95% interval over the pictures."""
     return f"{figures['emo_a']:.2f} ({figures['low']:.2f} to {figures['high']:.2f})"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answer import table
 from benchmarks.toyruns import (
     drawn,
     drawn_by,
@@ -20,7 +21,6 @@ from benchmarks.toyruns import (
     kept,
     real,
     spread,
-    table,
     trained,
     write_sheet,
 )
