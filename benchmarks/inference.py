@@ -6,14 +6,16 @@ to open an adapter of Stable Diffusion 1.5's size; embeddings drawn per second.
 
 With a ComfyUI (COMFYUI_PATH, else comfy-cli's default workspace), in its own process: sampling with Stable
 Diffusion 1.5's full width (random weights), the stock text encoder and the stock LoraLoader with a plain LoRA
-of the same update beside our nodes in both modes, and the pack's time to be imported beside an empty pack's.
-All is paired: every round has all of them in an order drawn anew, and ratios are taken within a round.
+of the same update beside our nodes in both modes, the encoding of a prompt, and the pack's time to be
+imported beside an empty pack's. All is paired: every round has all of them in an order drawn anew, and ratios
+are taken within a round. What cannot be measured is left out, and the answer says why.
 `--quick` leaves ComfyUI out: writing and loading a checkpoint of full width alone takes longer.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from argparse import Namespace
 from pathlib import Path
@@ -29,11 +31,10 @@ from tests.base.checkpoints import write_random_sd15
 from tests.comfyui.adapters import write_adapter
 from tests.comfyui.installation import Installation, NotHere, find_comfyui
 
-from .answer import Question, answer, bars, figure, progress, save_figure
+from .answer import Question, answer, bars, figure, progress, save_figure, table
 from .inference_plain import draws, load_rounds, sampling_rounds
 from .models import Size
 from .rounds import Rounds, Spread
-from .toyruns import table
 
 ROOT = Path(__file__).resolve().parents[1]
 # Merged, as the stock LoRA, is weights of its own; routed leaves the checkpoint's in place, as bare does.
@@ -70,7 +71,7 @@ def write_models(folder: Path) -> None:
 
 
 def inside(comfyui: Installation, task: str, *arguments: str) -> Any:
-    """The answer of `inside_comfyui.py`."""
+    """The answer of `inside_comfyui.py`. Raises: CalledProcessError where ComfyUI's process fails."""
     script = Path(__file__).with_name("inside_comfyui.py")
     command = [str(comfyui.python), str(script), str(comfyui.folder), task, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603
@@ -78,41 +79,53 @@ def inside(comfyui: Installation, task: str, *arguments: str) -> Any:
 
 
 def imports(comfyui: Installation, work: Path, rounds: int) -> dict[str, Spread]:
-    """Seconds to import our pack and an empty one, in fresh processes by turns."""
+    """Seconds to import our pack and an empty one, in fresh processes, in an order drawn anew every round."""
     empty = work / "empty-pack"
     empty.mkdir(exist_ok=True)
     (empty / "__init__.py").write_text(EMPTY_PACK, encoding="utf-8")
-    found = Rounds()
+    order, found, packs = random.Random(0), Rounds(), {"ours": ROOT, "empty": empty}
     for number in range(rounds):
-        for name, pack in (("ours", ROOT), ("empty", empty)):
-            found.add(number, name, float(inside(comfyui, "import", str(pack))["seconds"]))
+        for name in order.sample(list(packs), len(packs)):
+            found.add(number, name, float(inside(comfyui, "import", str(packs[name]))["seconds"]))
     return {name: found.spread(name) for name in found.seconds}
 
 
-def in_comfyui(chosen: Namespace) -> dict[str, Any]:
-    """What is measured in ComfyUI, or a sentence that says why it was not."""
+def in_comfyui(chosen: Namespace, left_out: list[str]) -> dict[str, Any]:
+    """What is measured in ComfyUI; into `left_out` goes a sentence that says why something was not."""
     if chosen.quick:
-        return {"comfyui_left_out": "--quick leaves ComfyUI out: run this without it."}
+        left_out.append("--quick leaves ComfyUI out: run this without it.")
+        return {}
     try:
         comfyui = find_comfyui()
-    except NotHere as reason:
-        return {"comfyui_left_out": f"Not measured in ComfyUI: {reason}."}
-    write_models(chosen.out / "models")
-    settings = [f"--{name}={getattr(chosen, name)}" for name in ("size", "steps", "rounds", "flags")]
-    told = inside(comfyui, "sample", str(ROOT), str(chosen.out / "models"), *settings)
-    rounds = Rounds()
-    for name, values in told["seconds_per_step"].items():
-        for number, seconds in enumerate(values):
-            rounds.add(number, name, seconds)
-    return {
+        write_models(chosen.out / "models")
+        settings = [f"--{name}={getattr(chosen, name)}" for name in ("size", "steps", "rounds", "flags")]
+        told = inside(comfyui, "sample", str(ROOT), str(chosen.out / "models"), *settings)
+    except (NotHere, subprocess.CalledProcessError, OSError) as reason:
+        left_out.append(f"Not measured in ComfyUI: {reason}.")
+        return {}
+    steps, encoding = _rounds(told["seconds_per_step"]), _rounds(told["seconds_of_encoding"])
+    found = {
         "comfyui": comfyui.version,
         "comfyui_device": told["device"],
         "comfyui_resolution": chosen.size,
-        "comfyui_seconds_per_step": {name: rounds.spread(name) for name in rounds.seconds},
-        "import_seconds": imports(comfyui, chosen.out, 5),
-        "seconds_of_encoding": told["seconds_of_encoding"],
-        **{f"{one}_vs_{other}": rounds.ratio(one, other) for one, other in PAIRS},
+        "comfyui_seconds_per_step": {name: steps.spread(name) for name in steps.seconds},
+        "seconds_of_encoding": {name: encoding.spread(name) for name in encoding.seconds},
+        "encoding_vs_stock": encoding.ratio("ours", "stock"),
+        **{f"{one}_vs_{other}": steps.ratio(one, other) for one, other in PAIRS},
     }
+    try:
+        return found | {"import_seconds": imports(comfyui, chosen.out, min(chosen.rounds, 5))}
+    except (subprocess.CalledProcessError, OSError) as reason:
+        left_out.append(f"The import of the pack was not measured: {reason}.")
+        return found
+
+
+def _rounds(told: dict[str, list[float]]) -> Rounds:
+    found = Rounds()
+    for name, values in told.items():
+        for number, seconds in enumerate(values):
+            found.add(number, name, seconds)
+    return found
 
 
 def cases(quick: bool, device: torch.device) -> list[tuple[Size, int, int, int]]:
@@ -124,11 +137,17 @@ def cases(quick: bool, device: torch.device) -> list[tuple[Size, int, int, int]]
     return [("toy", 64, 8, 15), ("sd15", 64, 8, 9), ("sd15", 128, 8, 9), ("sd15", 256, 2, 9)]
 
 
-def in_pytorch(chosen: Namespace) -> dict[str, Any]:
-    """What is measured in plain PyTorch."""
+def passes(chosen: Namespace, left_out: list[str]) -> list[dict[str, Any]]:
+    """The U-Net's passes in plain PyTorch, a row for each case that could be measured."""
     rows = []
     for size, resolution, count, rounds in cases(chosen.quick, chosen.device):
-        found = sampling_rounds(size, resolution, count, rounds, chosen.device)
+        what = f"{size}, {resolution} px, {count} pictures"
+        try:
+            found = sampling_rounds(size, resolution, count, rounds, chosen.device)
+        except (RuntimeError, MemoryError) as reason:  # out of memory, mostly
+            left_out.append(f"Not measured: {what}: {reason}")
+            progress(left_out[-1])
+            continue
         rows.append(
             {
                 "size": size,
@@ -138,14 +157,18 @@ def in_pytorch(chosen: Namespace) -> dict[str, Any]:
                 **{f"{one}_vs_{other}": found.ratio(one, other) for one, other in PLAIN_PAIRS},
             }
         )
-        progress(
-            f"{size}, {resolution} px, {count} pictures: routed {rows[-1]['routed_vs_merged']} of merged"
-        )
+        progress(f"{what}: routed {rows[-1]['routed_vs_merged']} of merged")
+    return rows
+
+
+def in_pytorch(chosen: Namespace, left_out: list[str]) -> dict[str, Any]:
+    """What is measured in plain PyTorch."""
+    rows = passes(chosen, left_out)
     path = full_adapter(chosen.out / "models")
     repeats = 5 if chosen.quick else 15
     return {
         "passes": rows,
-        **{f"{one}_vs_{other}": rows[-1][f"{one}_vs_{other}"] for one, other in PLAIN_PAIRS},
+        **{f"{one}_vs_{other}": row[f"{one}_vs_{other}"] for row in rows[-1:] for one, other in PLAIN_PAIRS},
         "adapter_load_seconds": load_rounds(path, repeats),
         "adapter_mb": path.stat().st_size / 1e6,
         "embeddings_per_second": draws(load_adapter(path).gaussians, repeats),
@@ -169,17 +192,14 @@ def words(told: dict[str, Any]) -> str:
     lines += [
         f"Embeddings per second, {name}: {spread}" for name, spread in told["embeddings_per_second"].items()
     ]
-    if "comfyui_left_out" in told:
-        return "\n".join([*lines, "", told["comfyui_left_out"]])
-    steps = [[name, str(spread)] for name, spread in told["comfyui_seconds_per_step"].items()]
-    lines += [
-        "",
-        table([f"ComfyUI {told['comfyui']}, {told['comfyui_resolution']} px", "s per step"], steps),
-        "",
-    ]
-    lines += [f"{one} / {other}: {told[f'{one}_vs_{other}']}" for one, other in PAIRS]
-    lines += [f"import, {name}: {spread} s" for name, spread in told["import_seconds"].items()]
-    return "\n".join([*lines, f"encoding: {told['seconds_of_encoding']}"])
+    if "comfyui" in told:
+        steps = [[name, str(spread)] for name, spread in told["comfyui_seconds_per_step"].items()]
+        heads = [f"ComfyUI {told['comfyui']}, {told['comfyui_resolution']} px", "s per step"]
+        lines += ["", table(heads, steps), ""]
+        lines += [f"{one} / {other}: {told[f'{one}_vs_{other}']}" for one, other in PAIRS]
+        lines += [f"encoding, {name}: {spread} s" for name, spread in told["seconds_of_encoding"].items()]
+        lines += [f"import, {name}: {spread} s" for name, spread in told.get("import_seconds", {}).items()]
+    return "\n".join([*lines, "", *told["left_out"]])
 
 
 def plot(told: dict[str, Any], file: Path) -> None:
@@ -206,9 +226,10 @@ def main() -> None:
     chosen = question.ask()
     if chosen.flags is None:
         chosen.flags = "" if chosen.device.type == "cuda" else "--cpu"
-    told = {**in_pytorch(chosen), **in_comfyui(chosen)}
-    plot(told, chosen.out / "inference.png")
+    left_out: list[str] = []
+    told = {**in_pytorch(chosen, left_out), **in_comfyui(chosen, left_out), "left_out": left_out}
     answer(chosen, "inference", told, words(told))
+    plot(told, chosen.out / "inference.png")
 
 
 if __name__ == "__main__":

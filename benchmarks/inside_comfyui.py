@@ -65,7 +65,8 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
 
     stock: the stock text encoder, and the stock LoraLoader with a plain LoRA of the same update.
     merged, routed: our nodes. bare: the stock text encoder and no LoRA.
-    Loading and merging are done before the clock starts.
+    Loading and merging are done before the clock starts. Encoding a prompt, in rounds of its own: stock, the
+    stock text encoder; ours, the sampler of embeddings and the conditioner.
     """
     import comfy.model_management
     import comfy.sd
@@ -79,27 +80,34 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
         str(Path(folder) / "random-sd15.safetensors"), output_vae=False
     )[:2]
 
-    def ours(mode: str) -> tuple[Any, Any]:
-        loaded = nodes["HiLoRALoader"].execute(model, "adapter.safetensors", "awe", "", 1.0, 1.0, mode, 0.0)
-        emotional, emotion = loaded.args
+    def loaded(mode: str) -> tuple[Any, Any]:
+        load = nodes["HiLoRALoader"].execute
+        return load(model, "adapter.safetensors", "awe", "", 1.0, 1.0, mode, 0.0).args
+
+    def ours(emotion: Any) -> Any:
         embeds = nodes["GaussianEmotionSampler"].execute(emotion, 0, 0, 1.0).args[0]
-        condition = nodes["EmotionConditioner"].execute(clip, emotion, "{emotion}", 1.0, embeds)
-        return emotional, condition.args[0]
+        return nodes["EmotionConditioner"].execute(clip, emotion, "{emotion}", 1.0, embeds).args[0]
 
     def text(prompt: str) -> Any:
         return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
-    encodings = {}
-    for name, encode in (("stock", lambda: text("a street")), ("ours", lambda: ours("merged"))):
-        begin = time.perf_counter()
-        encode()
-        encodings[name] = time.perf_counter() - begin
+    order = random.Random(0)
+    (merged, emotion), (routed, _) = loaded("merged"), loaded("routed")
+    encode = {"stock": lambda: text("a street"), "ours": lambda: ours(emotion)}
+    encodings: dict[str, list[float]] = {name: [] for name in encode}
+    for done in range(-1, rounds):  # the first, which puts the text encoder in its place, does not count
+        for name in order.sample(list(encode), len(encode)):
+            begin = time.perf_counter()
+            encode[name]()
+            _wait()
+            if done >= 0:
+                encodings[name].append(time.perf_counter() - begin)
     lora = comfy.utils.load_torch_file(str(Path(folder) / "plain-lora.safetensors"))
     stock, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
     graphs = {
         "stock": (stock, text("a street")),
-        "merged": ours("merged"),
-        "routed": ours("routed"),
+        "merged": (merged, ours(emotion)),
+        "routed": (routed, ours(emotion)),
         "bare": (model, text("a street")),
     }
     empty = text("")
@@ -116,8 +124,7 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
         latents = sampler.sample(
             noise, positive, empty, 7.0, torch.zeros_like(noise), disable_pbar=True, seed=0
         )
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        _wait()
         seconds = time.perf_counter() - begin
         assert latents.isfinite().all()  # noqa: S101
         return seconds
@@ -126,7 +133,6 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
 
     for name in graphs:
         run(name, 1)
-    order = random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in graphs}
     for done in range(rounds):
         for name in order.sample(list(graphs), len(graphs)):
@@ -135,6 +141,14 @@ def sample(pack: str, folder: str, size: int, steps: int, rounds: int) -> dict[s
         print(f"round {done + 1} of {rounds}: {medians}", file=sys.stderr, flush=True)
     device = str(model.load_device)
     return {"seconds_per_step": seconds, "seconds_of_encoding": encodings, "device": device}
+
+
+def _wait() -> None:
+    """Wait until a GPU has done all that it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 STRENGTHS = (0.02, 0.1, 0.3, 1.0)

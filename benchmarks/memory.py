@@ -6,6 +6,11 @@ on a CPU, the bytes of resident memory above those of the interpreter with its l
 that PyTorch's allocator took from the device, the context apart. The weights are random, of Stable
 Diffusion 1.5's sizes or the toy's.
 
+The peak is that of the steps alone on a GPU, and on Linux where a process may begin its peak anew
+(/proc/self/clear_refs). Elsewhere it is that of the whole process, the making of the weights included: the
+highest working set that Windows keeps, and on other systems the highest resident memory that was seen, 50
+looks a second. Such rows are marked, `peak_of` is "the process", and they prove less of the estimate.
+
 On Linux a heap holds more than is in use where blocks of many sizes come and go: with
 MALLOC_MMAP_THRESHOLD_=131072, so that every large block is given back, the toy's largest batches fall to what
 is estimated.
@@ -14,13 +19,10 @@ is estimated.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -30,48 +32,29 @@ from coemogen_train.base.shape import read_base_shape
 from coemogen_train.emotions import MIKELS
 from coemogen_train.train.memory import MemoryEstimate, estimate_memory
 from coemogen_train.train.rehearsal import MetaModels, rehearse_encoding, rehearse_step
-from coemogen_train.train.step import optimise
 
-from .answer import Question, answer, figure, progress, save_figure
+from .answer import Question, answer, figure, progress, save_figure, table
+from .memory_point import NAMES, Point, step_alone
 from .models import Size
 from .processes import Measured, measure
 from .rounds import Spread
-from .stepping import VISION_WIDTH, made_config, make_stepping
-from .toyruns import table
+from .stepping import VISION_WIDTH
 
 _MIB, _GIB = 2**20, 2**30
-NAMES: dict[Size, str] = {"sd15": "SD 1.5's sizes", "toy": "the toy"}
 # What a step of Stable Diffusion 1.5 at 512 px in bf16, batch 1, may take on a GPU.
 GPU_BOUNDS = {"checkpointed": 4.0 * _GIB, "plain": 7.5 * _GIB}
 
 
-@dataclass(frozen=True)
-class Point:
-    """The settings of one measurement."""
-
-    size: Size
-    resolution: int
-    batch_size: int
-    checkpointing: bool
-    precision: str = "fp32"
-
-    def words(self) -> str:
-        with_it = "with" if self.checkpointing else "without"
-        return (
-            f"{NAMES[self.size]}, {self.resolution} px, batch {self.batch_size}, {self.precision}, "
-            f"{with_it} checkpointing"
-        )
-
-
 def points(quick: bool, device: torch.device) -> list[Point]:
     """What is measured, the smallest first."""
-    toy = [(64, count) for count in ((8, 32) if quick else (8, 32, 128))]
     if device.type == "cuda":
-        real = [(512, count) for count in ((1, 2) if quick else (1, 2, 4, 8))]
+        toy = [(64, count) for count in ((32,) if quick else (8, 32, 128))]
+        real = [(pixels, count) for pixels in (256, 512, 768) for count in ((1,) if quick else (1, 2, 4, 8))]
         precision = "bf16"
     else:
-        more = [] if quick else [(256, 1), (512, 1), (128, 2), (128, 4), (256, 2), (256, 4)]
-        real = [(64, 1), (128, 1), *more]
+        toy = [(64, count) for count in ((8, 32) if quick else (8, 32, 128))]
+        more = [(128, 1), (256, 1), (512, 1), (128, 2), (128, 4), (256, 2), (256, 4)]
+        real = [(64, 1), *([] if quick else more)]
         precision = "fp32"
     sizes: dict[Size, list[tuple[int, int]]] = {"toy": toy, "sd15": real}
     return [
@@ -92,7 +75,7 @@ class Estimates:
     def of(self, point: Point) -> MemoryEstimate:
         """The plan's estimate of a point, but for the context of a GPU."""
         kind = self._device.type
-        config = made_config({name: getattr(point, name) for name in _SETTINGS})
+        config = point.config()
         shape = read_base_shape("toy" if point.size == "toy" else "stable-diffusion-v1-5/unknown")
         key = (point.size, point.precision)
         if key not in self._models:
@@ -104,79 +87,20 @@ class Estimates:
         return estimate_memory(models, config, "cpu", step, None, encoding).plain
 
 
-_SETTINGS = ("resolution", "batch_size", "precision")
-
-
-def step_alone(point: Point, device: torch.device) -> dict[str, int]:
-    """In a process of its own: bytes before anything is made, of weights, and at the peak of two steps."""
-    _do_steps(Point("toy", 16, 1, False, point.precision), device)  # libraries load code when first used
-    gc.collect()
-    _give_back()
-    bare = _bytes_now(device)
-    return {"bare": bare, **_do_steps(point, device, bare)}
-
-
-def _do_steps(point: Point, device: torch.device, bare: int = 0) -> dict[str, int]:
-    config = made_config({name: getattr(point, name) for name in _SETTINGS})
-    run = make_stepping(point.size, config, device, point.checkpointing)
-    weights = _bytes_now(device)
-    _forget_peak(device)
-    for step in range(2):  # the optimiser may need more when it has moments
-        float(optimise(run, step).values[0])
-    return {"weights": weights - bare, **_peak(device, bare)}
-
-
-def _give_back() -> None:
-    """Let the C library return what is free in its heap, where it knows how."""
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _bytes_now(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return _status("VmRSS") or int(psutil.Process().memory_info().rss)
-
-
-def _forget_peak(device: torch.device) -> None:
-    """Let the peak begin anew: what was there while weights were made does not count."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as told:
-            told.write("5")
-
-
-def _peak(device: torch.device, bare: int) -> dict[str, int]:
-    """Bytes at the peak above `bare`, where the process itself can tell."""
-    if device.type == "cuda":
-        return {
-            "peak": torch.cuda.max_memory_reserved(device) - bare,
-            "allocated": torch.cuda.max_memory_allocated(device) - bare,
-        }
-    highest = _status("VmHWM")
-    return {} if highest is None else {"peak": highest - bare}
-
-
-def _status(key: str) -> int | None:
-    """A figure of Linux about this process, in bytes."""
-    if sys.platform != "linux":
-        return None
-    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":")), None)
-
-
 def measured(point: Point, estimate: MemoryEstimate, device: torch.device) -> dict[str, Any]:
-    """One point as `--json` answers it; all sizes in bytes."""
+    """One point as `--json` answers it; all sizes in bytes.
+
+    Raises:
+        SystemExit: its process failed, with the end of its log.
+    """
     command = [sys.executable, "-m", "benchmarks.memory", "--point", json.dumps(asdict(point))]
     found: Measured = measure([*command, "--device", str(device)])
     told = found.answer
-    seen = found.peak if found.anonymous is None else found.anonymous
-    peak = int(told.get("peak") or seen * _MIB - told["bare"])
+    peak = int(told.get("peak") or found.peak * _MIB - told["bare"])
     return {
         **asdict(point),
         "measured": peak,
+        "peak_of": "the steps" if told["anew"] else "the process",
         "measured_weights": told["weights"],
         "measured_activations": peak - told["weights"],
         **({"measured_allocated": told["allocated"]} if "allocated" in told else {}),
@@ -188,6 +112,28 @@ def measured(point: Point, estimate: MemoryEstimate, device: torch.device) -> di
     }
 
 
+def measure_all(
+    todo: Sequence[Point], device: torch.device
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of what could be measured; the points that could not, each with its reason."""
+    estimates, rows, left_out = Estimates(device), [], []
+    for point in todo:
+        try:
+            estimate = estimates.of(point)
+            needed, free = estimate.total / _GIB, room(device) / _GIB
+            if needed > free:
+                raise SystemExit(f"it would take about {needed:.1f} GiB, and {free:.1f} are free")
+            rows.append(measured(point, estimate, device))
+        except (SystemExit, RuntimeError, KeyError) as reason:
+            left_out.append({"point": point.words(), "reason": str(reason).strip() or repr(reason)})
+            progress(f"Left out: {point.words()}: {reason}")
+            continue
+        progress(
+            f"{point.words()}: {rows[-1]['measured'] / _GIB:.2f} GiB, estimated {estimate.total / _GIB:.2f}"
+        )
+    return rows, left_out
+
+
 def room(device: torch.device) -> int:
     """Bytes that a point may use now: nothing else on the machine should have to make way."""
     if device.type == "cuda":
@@ -195,7 +141,7 @@ def room(device: torch.device) -> int:
     return int(psutil.virtual_memory().available * 0.85)
 
 
-def words(rows: Sequence[dict[str, Any]], left_out: Sequence[str], bounds: dict[str, bool]) -> str:
+def words(rows: Sequence[dict[str, Any]], left_out: Sequence[dict[str, Any]], bounds: dict[str, bool]) -> str:
     """The figures for people."""
 
     def gib(size: float) -> str:
@@ -203,7 +149,8 @@ def words(rows: Sequence[dict[str, Any]], left_out: Sequence[str], bounds: dict[
 
     lines = [
         [
-            Point(**{name: row[name] for name in Point.__dataclass_fields__}).words(),
+            Point(**{name: row[name] for name in Point.__dataclass_fields__}).words()
+            + ("" if row["peak_of"] == "the steps" else " *"),
             gib(row["measured"]),
             gib(row["measured_weights"]),
             gib(row["measured_activations"]),
@@ -213,7 +160,10 @@ def words(rows: Sequence[dict[str, Any]], left_out: Sequence[str], bounds: dict[
         for row in rows
     ]
     heads = ["step of", "peak, GiB", "before the steps", "steps above it", "estimate, GiB", "estimate / peak"]
-    told = [table(heads, lines), "", *left_out]
+    told = [table(heads, lines), ""]
+    told += [f"Left out: {one['point']}: {one['reason'].splitlines()[-1]}" for one in left_out]
+    if any(row["peak_of"] != "the steps" for row in rows):
+        told.append("* the peak of the whole process, the making of its weights included")
     told += [f"within its bound, {name}: {'yes' if kept else 'no'}" for name, kept in bounds.items()]
     return "\n".join(told)
 
@@ -263,20 +213,7 @@ def main() -> None:
     if chosen.point is not None:
         print(json.dumps(step_alone(Point(**json.loads(chosen.point)), chosen.device)))
         return
-    estimates, rows, left_out = Estimates(chosen.device), [], []
-    for point in points(chosen.quick, chosen.device):
-        estimate = estimates.of(point)
-        if estimate.total > room(chosen.device):
-            left_out.append(
-                f"Left out: {point.words()} would take about {estimate.total / _GIB:.1f} GiB, "
-                f"and {room(chosen.device) / _GIB:.1f} are free."
-            )
-            progress(left_out[-1])
-            continue
-        rows.append(measured(point, estimate, chosen.device))
-        progress(
-            f"{point.words()}: {rows[-1]['measured'] / _GIB:.2f} GiB, estimated {estimate.total / _GIB:.2f}"
-        )
+    rows, left_out = measure_all(points(chosen.quick, chosen.device), chosen.device)
     ratios = {
         size: Spread.of([row["estimate_vs_measured"] for row in rows if row["size"] == size])
         for size in NAMES
@@ -284,14 +221,15 @@ def main() -> None:
     }
     bounds = gpu_bounds(rows)
     told = {
-        "estimate_vs_measured": ratios.get("sd15") or ratios["toy"],
+        "estimate_vs_measured": ratios.get("sd15") or ratios.get("toy"),
         "estimate_vs_measured_by_size": ratios,
         "points": rows,
         "left_out": left_out,
         "within_gpu_bounds": bounds,
     }
-    plot(rows, chosen.out / "memory.png")
     answer(chosen, "memory", told, words(rows, left_out, bounds))
+    if rows:
+        plot(rows, chosen.out / "memory.png")
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -71,10 +73,13 @@ class Group:
         common: dict[str, object] = {}
         if processes > 1:  # one trains as anybody does: no launcher, no group
             common = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+        if sys.platform == "win32":  # PyTorch's wheels have no libuv there
+            common["USE_LIBUV"] = 0
         if device == "cpu":
             common |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "PASSIVE"}
         told = json.dumps([case.size, settings, device])
-        self._started = []
+        self._started: list[subprocess.Popen[str]] = []
+        self._said: queue.Queue[tuple[int, str]] = queue.Queue()
         for rank in range(processes):
             who = common | ({"RANK": rank, "LOCAL_RANK": rank} if processes > 1 else {})
             self._started.append(
@@ -87,6 +92,7 @@ class Group:
                     encoding="utf-8",
                 )
             )
+            threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
 
     def __enter__(self) -> Group:
         return self
@@ -95,10 +101,13 @@ class Group:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._started:
+            assert process.stdin is not None  # noqa: S101
             if kind is None:
-                process.communicate("\n")
+                process.stdin.close()
             else:
                 process.kill()
+        for process in self._started:
+            process.wait()
 
     def ready(self) -> None:
         self._answers()
@@ -118,14 +127,29 @@ class Group:
         self._answers()
 
     def _answers(self) -> None:
-        for process in self._started:
-            assert process.stdout is not None  # noqa: S101
-            if not process.stdout.readline():
-                raise SystemExit(f"a process of {self.processes} ended before its time: see above")
+        """Wait for all. Raises: Failed as soon as one has ended: the others may wait for it for minutes."""
+        awaited = set(range(self.processes))
+        while awaited:
+            rank, line = self._said.get()
+            awaited.discard(rank)
+            told = json.loads(line) if line else {"failed": "it ended before its time"}
+            if isinstance(told, dict):
+                raise Failed(f"process {rank + 1} of {self.processes}: {told['failed']}")
+
+    def _listen(self, rank: int) -> None:
+        out = self._started[rank].stdout
+        assert out is not None  # noqa: S101
+        for line in out:
+            self._said.put((rank, line))
+        self._said.put((rank, ""))
+
+
+class Failed(Exception):
+    """A process that could not do what it was told, with its reason."""
 
 
 def measure(case: Case, counts: Sequence[int], device: str) -> dict[str, Any]:
-    """One case as `--json` answers it. counts: numbers of processes, 1 the first."""
+    """One case as `--json` answers it. counts: numbers of processes, 1 the first. Raises: Failed."""
     most = max(counts)
     whole = case.batch * most
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
@@ -155,6 +179,23 @@ def measure(case: Case, counts: Sequence[int], device: str) -> dict[str, Any]:
         "largest_relative_difference": {_named(count): share for count, share in differences.items()},
         "seconds": found.to_dict(),
     }
+
+
+def measure_what_fits(
+    case: Case, counts: Sequence[int], device: str, left_out: list[dict[str, str]]
+) -> dict[str, Any] | None:
+    """A case; on GPUs with half the pictures at a time, and half again, where it fails: the first GPU holds a
+    process of each number of processes at once. None: nothing of it could be measured. What failed goes into
+    `left_out`."""
+    while True:
+        try:
+            return measure(case, counts, device)
+        except Failed as reason:
+            left_out.append({"case": str(case), "reason": str(reason)})
+            progress(f"left out: {case}: {reason}")
+        if device == "cpu" or case.batch == 1:
+            return None
+        case = replace(case, batch=case.batch // 2)
 
 
 def compare(groups: dict[int, Group], folder: Path) -> dict[int, float]:
@@ -200,8 +241,8 @@ def draw(measured: Sequence[dict[str, Any]], file: Path) -> None:
     save_figure(drawn, file)
 
 
-def in_words(measured: Sequence[dict[str, Any]]) -> str:
-    """The figures as Markdown."""
+def in_words(measured: Sequence[dict[str, Any]], left_out: Sequence[dict[str, str]]) -> str:
+    """The figures as Markdown, and what there are none of."""
     told = []
     for found in measured:
         differences = found["largest_relative_difference"]
@@ -216,7 +257,7 @@ def in_words(measured: Sequence[dict[str, Any]]) -> str:
         ]
         heads = ["", "pictures per second", "times one process", "largest relative difference"]
         told.append(f"{found['case']}, {found['effective_batch']} in a step\n\n{table(heads, rows)}")
-    return "\n\n".join(told)
+    return "\n\n".join([*told, *(f"Left out: {one['case']}: {one['reason']}" for one in left_out)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -229,16 +270,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.device = torch.device("cpu")
     device = chosen.device.type
     todo = [case for case in cases(chosen.quick, device) if chosen.case in (None, case.size)]
-    measured = [measure(case, process_counts(device), device) for case in todo]
-    draw(measured, chosen.out / "scale.png")
+    left_out: list[dict[str, str]] = []
+    tried = [measure_what_fits(case, process_counts(device), device, left_out) for case in todo]
+    measured = [found for found in tried if found is not None]
+    first = measured[0]["times_one_process"][_named(2)] if measured else None
+    differences = [found["largest_relative_difference"].values() for found in measured]
     told = {
-        "two_processes_vs_one": measured[0]["times_one_process"][_named(2)],
-        "largest_relative_difference": max(
-            max(found["largest_relative_difference"].values()) for found in measured
-        ),
+        "two_processes_vs_one": first,
+        "largest_relative_difference": max((max(found) for found in differences), default=None),
         "cases": measured,
+        "left_out": left_out,
     }
-    answer(chosen, "scale", told, in_words(measured))
+    answer(chosen, "scale", told, in_words(measured, left_out))
+    if measured:
+        draw(measured, chosen.out / "scale.png")
 
 
 def _named(count: int) -> str:

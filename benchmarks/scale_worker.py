@@ -2,7 +2,7 @@
 
 Commands come as lines of JSON on standard input, and an answer to each leaves on standard output:
 {"steps": 8, "threads": 1} does steps; {"save": "file.safetensors"} has the first process write what was
-trained; an empty line ends it.
+trained; the end of the input, or an empty line, ends it. What fails is answered with {"failed": the reason}.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Worker:
             self.done += 1
         wait_for(self.run.device)
         if bool(reading.skipped):
-            raise SystemExit("a step was skipped: what was timed is no training")
+            raise RuntimeError("a step was skipped: what was timed is no training")
         return self.done
 
     def save(self, file: Path) -> int:
@@ -63,18 +64,28 @@ def main() -> None:
     """Make the run, and do what is told until there is nothing more."""
     size, settings, device = json.loads(sys.argv[1])
     out = sys.stdout
+
+    def say(told: object) -> None:
+        print(json.dumps(told), file=out, flush=True)
+
     with redirect_stdout(sys.stderr):
-        worker = Worker(size, settings, device)
-        print("ready", file=out, flush=True)
-        for line in sys.stdin:
-            if not line.strip():
-                break
-            told = json.loads(line)
-            if "save" in told:
-                answer = worker.save(Path(told["save"]))
-            else:
-                answer = worker.steps(told["steps"], told["threads"])
-            print(json.dumps(answer), file=out, flush=True)
+        try:
+            _work(Worker(size, settings, device), say)
+        except Exception as reason:
+            say({"failed": str(reason).strip() or repr(reason)})
+            raise
+
+
+def _work(worker: Worker, say: Callable[[object], None]) -> None:
+    say("ready")
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        told = json.loads(line)
+        if "save" in told:
+            say(worker.save(Path(told["save"])))
+        else:
+            say(worker.steps(told["steps"], told["threads"]))
 
 
 if __name__ == "__main__":
