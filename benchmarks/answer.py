@@ -42,7 +42,7 @@ class Question:
         self.parser.add_argument("--device", type=_device, default=None, help="cpu, cuda, cuda:1")
 
     def ask(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-        """Read the command line; `device` and `out` are filled in, `load` is what the machine had to do before.
+        """Read the command line; `device` and `out` are filled in, `load` is how busy the machine was.
 
         Raises:
             SystemExit: status 2 and one sentence, where a package or the device is missing.

@@ -75,7 +75,7 @@ def fault_of(device: torch.device) -> str | None:
     if device.type == "cuda":
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not there:
-            return "torch finds no such GPU here (no driver, or a build of torch without CUDA); use --device cpu."
+            return "torch finds no such GPU here (no driver, or torch without CUDA); use --device cpu."
         if (device.index or 0) >= there:
             return f"there is no such GPU; the last here is cuda:{there - 1}."
     elif device.type == "mps" and not torch.backends.mps.is_available():

@@ -1,14 +1,17 @@
 """A training step against what it could cost and what it costs elsewhere: `python -m benchmarks.step`.
 
-Measured on one frozen U-Net, in rounds that have each of four once:
+Measured on one frozen U-Net, in rounds that have each of five once:
 
 - floor: the bare U-Net forward and backward to its condition, nothing attached;
 - ours: the product's own step at its default settings, batch, text encoder, losses and optimiser included;
-- peft: peft's LoRA of rank 8 with latents and captions encoded before;
-- plain: a loop in the manner of diffusers' example (LoRA of rank 4), which encodes both in every step.
+- plain: a loop in the manner of diffusers' example (LoRA of rank 4), which encodes pictures and captions in
+  every step;
+- peft loop: the same loop with LoRA of rank 8, as many ranks as a picture of ours goes through;
+- peft, encoded before: LoRA of rank 8 with latents and captions encoded before.
 
 The models have Stable Diffusion 1.5's sizes and random weights, or are the toy's. On a GPU there is a table
-of batches, precisions, compiled and checkpointed blocks as well.
+of batches, precisions, compiled and checkpointed blocks as well (`--cases` for some of it); the answer on the
+disk has each case as soon as it is measured. The quick form on a CPU has the loop of rank 8 below 512 pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,21 @@ import torch
 
 from coemogen_train.train.precision import dtype_of
 
-from .answer import Question, answer, bars, figure, progress, save_figure, table
+from .answer import (
+    Question,
+    answer,
+    bars,
+    figure,
+    plot_or_warn,
+    progress,
+    save_figure,
+    table,
+    write_json,
+)
 from .models import make_base
 from .rounds import Rounds, Spread, interleave, wait_for
-from .step_sides import Case, LeftOut, Sides
+from .step_cases import CASES, chosen_cases
+from .step_sides import SIDES, WITHOUT_LOOPS, Case, LeftOut, Sides
 
 # The quick form is over after two minutes; what is left over is for the plot and a slow disk.
 QUICK_SECONDS = 108.0
@@ -38,9 +52,12 @@ BOUNDS = {"cpu": 1.15, "cuda": 1.10}
 RATIOS = {
     "step_vs_floor": ("ours", "floor"),
     "pictures_vs_plain_loop": ("plain", "ours"),
-    "peft_vs_floor": ("peft", "floor"),
-    "ours_vs_peft": ("ours", "peft"),
+    "pictures_vs_peft_loop": ("peft loop", "ours"),
+    "peft_vs_floor": ("peft, encoded before", "floor"),
+    "ours_vs_peft": ("ours", "peft, encoded before"),
 }
+# From here on the quick form cannot afford a second loop that encodes pictures.
+_DEAR = 512
 _WARM = 64  # pixels: enough to have loaded and made everything once
 
 
@@ -106,22 +123,29 @@ class Bench:
             self._key, self._sides = key, Sides(base, self.folder, case.compiled)
         return self._sides
 
-    def measure(self, case: Case, rounds: int, every: Mapping[str, int] | None = None) -> Measured:
-        """Measure a case; plain and peft only in its uncompiled form without checkpointing."""
-        loops = not (case.compiled or case.checkpointed)
+    def measure(self, case: Case, rounds: int, hurried: bool = False) -> Measured:
+        """Measure a case; compiled or with checkpointing, floor and ours alone.
+
+        hurried: only ours is warmed at the case's own size, the others at a small one; the loops and peft are
+            measured once.
+        """
+        names = WITHOUT_LOOPS if case.compiled or case.checkpointed else SIDES
+        if hurried and case.resolution >= _DEAR:
+            names = tuple(name for name in names if name != "peft loop")
         sides = self.sides(case)
-        if self.device.type == "cpu":  # where nothing is chosen or compiled for the size
+        if hurried:
             small = replace(case, resolution=_WARM, batch=min(case.batch, 2), steps=1)
-            for work in sides.works(small, loops).values():
+            for work in sides.works(small, names).values():
                 work()
-        works = sides.works(case, loops)
+        works = sides.works(case, names)
         peak = self._peak_gib(works["ours"])
         found = interleave(
             works,
             rounds,
             self.device,
-            warm_up=0 if self.device.type == "cpu" else 2,
-            every=every,
+            warm_up=1 if self.device.type == "cpu" else 2,
+            every={name: rounds for name in names if name not in WITHOUT_LOOPS} if hurried else None,
+            warmed=("ours",) if hurried else None,
             told=lambda number, name, seconds: progress(
                 f"{case}: round {number + 1}, {name}: {seconds / case.steps:.3g} s"
             ),
@@ -146,68 +170,59 @@ class Bench:
         return torch.cuda.max_memory_reserved(self.device) / 2**30
 
 
-def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
-    """What is measured; the first of SD 1.5's shape is the one that the answer is about."""
-    cuda = chosen.device.type == "cuda"
-    precision = chosen.precision or ("bf16" if cuda else "fp32")
-    steps = 10 if cuda else 1
-    toy = Case("toy", 32, 64, "fp32", steps=3 if chosen.quick else 10)
-    main = Case("sd15", chosen.batch or (4 if cuda else 1), chosen.resolution or 512, precision, steps=steps)
-    toy, main = (replace(case, compiled=chosen.compile) for case in (toy, main))
-    own = chosen.batch or chosen.resolution or chosen.precision or chosen.compile
-    cases = [main]
-    if not (own or chosen.quick):
-        cases += _gpu_cases(main) if cuda else [replace(main, resolution=256)]
-    if chosen.shape == "toy":
-        return [replace(toy, batch=chosen.batch or 32, resolution=chosen.resolution or 64)]
-    return cases if chosen.shape == "sd15" or own else [toy, *cases]
-
-
-def _gpu_cases(main: Case) -> list[Case]:
-    """The rest of the table of a GPU."""
-    eager = [replace(main, batch=count) for count in (1, 8)]
-    checkpointed = [replace(main, batch=count, checkpointed=True) for count in (1, 4, 8)]
-    compiled = [replace(main, batch=count, compiled=True) for count in (1, 4, 8)]
-    single = [replace(main, batch=count, precision="fp32") for count in (1, 4, 8)]
-    return [*eager, *checkpointed, *compiled, *single]
-
-
 def fitting(bench: Bench, case: Case, seconds_left: float) -> Case:
     """The case in the largest resolution whose quick form is done in `seconds_left`.
 
     A pass at 256 pixels tells how fast the machine is.
     """
-    floor = bench.sides(case).works(replace(case, resolution=PROBED), loops=False)["floor"]
+    floor = bench.sides(case).works(replace(case, resolution=PROBED), ("floor",))["floor"]
     begun = time.perf_counter()
     floor()
     probed = time.perf_counter() - begun
     for resolution in QUICK_RESOLUTIONS:
         # Attention grows faster than the number of pixels.
         expected = probed * (resolution / PROBED) ** 2.1
-        # Of a floor: two floors, two of ours, a plain loop, peft's, and the warming up.
-        if 7.8 * expected < seconds_left or resolution == QUICK_RESOLUTIONS[-1]:
+        # In floors: two of them, three of ours, peft, one plain loop or two, and the small warming up.
+        passes = 9.0 if resolution >= _DEAR else 10.8
+        if passes * expected < seconds_left or resolution == QUICK_RESOLUTIONS[-1]:
             return replace(case, resolution=resolution)
     return case
 
 
-def measure_all(chosen: argparse.Namespace, folder: Path) -> tuple[list[Measured], list[str]]:
-    """All cases, and a sentence on each that the machine cannot do."""
+def measure_all(
+    chosen: argparse.Namespace, folder: Path, keep: Callable[[list[Measured], list[str]], object]
+) -> tuple[list[Measured], list[str]]:
+    """All cases, and a sentence on each that the machine cannot do; `keep` gets both after each case."""
     bench, found, left_out = Bench(chosen.device, folder), [], []
     quick_cpu = chosen.quick and chosen.device.type == "cpu"
     rounds = chosen.rounds or (2 if quick_cpu else 3 if chosen.quick else 5)
     for case in chosen_cases(chosen):
-        dear = {"plain": rounds, "peft": rounds} if quick_cpu and case.size == "sd15" else None
+        hurried = quick_cpu and case.size == "sd15"
         try:
-            if dear and not chosen.resolution:
+            if hurried and not chosen.resolution:
                 bench.sides(case)
                 case = fitting(bench, case, QUICK_SECONDS - (time.perf_counter() - chosen.begun))
-            found.append(bench.measure(case, rounds, dear))
+            found.append(bench.measure(case, rounds, hurried))
         except (torch.cuda.OutOfMemoryError, LeftOut) as fault:
             why = fault if isinstance(fault, LeftOut) else "the GPU has not enough memory"
             left_out.append(f"Left out: {case}: {why}.")
             progress(left_out[-1])
+        keep(found, left_out)
         bench.clear()
     return found, left_out
+
+
+def told_of(found: Sequence[Measured], left_out: Sequence[str]) -> dict[str, Any]:
+    """What `--json` answers: SD 1.5's shape on top, the same of the toy and of other cases beside it."""
+    of_sd15 = [measured for measured in found if measured.case.size == "sd15"]
+    of_toy = [measured for measured in found if measured.case.size == "toy"]
+    return {
+        **(of_sd15[0].to_dict() if of_sd15 else {}),
+        **({"toy": of_toy[0].to_dict()} if of_toy else {}),
+        "others": [measured.to_dict() for measured in of_sd15[1:]],
+        "left_out": list(left_out),
+        "what_is_compared": (__doc__ or "").split("\n\n")[1:3],
+    }
 
 
 def words(found: Sequence[Measured], left_out: Sequence[str]) -> str:
@@ -218,18 +233,15 @@ def words(found: Sequence[Measured], left_out: Sequence[str]) -> str:
         rows.append(
             [
                 str(measured.case),
-                *(f"{seconds[name].median:.3g}" if name in seconds else "" for name in _SIDES),
+                *(f"{seconds[name].median:.3g}" if name in seconds else "" for name in SIDES),
                 f"{pictures['ours'].median:.3g}",
                 *(f"{ratios[name]}" if name in ratios else "" for name in RATIOS),
                 "" if measured.peak_gib is None else f"{measured.peak_gib:.1f}",
             ]
         )
-    heads = ["", *(f"{name}, s" for name in _SIDES), "ours, pictures/s", *RATIOS, "ours, GiB"]
+    heads = ["", *(f"{name}, s" for name in SIDES), "ours, pictures/s", *RATIOS, "ours, GiB"]
     notes = "\nSeconds of one step, medians; ratios: median (lowest to highest) of rounds."
     return "\n".join([table(heads, rows), notes, *left_out])
-
-
-_SIDES = ("floor", "ours", "peft", "plain")
 
 
 def plot(found: Sequence[Measured], device: torch.device, file: Path) -> None:
@@ -242,13 +254,13 @@ def plot(found: Sequence[Measured], device: torch.device, file: Path) -> None:
         seconds = measured.seconds()
         bound = seconds["floor"].median * BOUNDS.get(device.type, 1.15)
         panel = axes[place] if len(shown) > 1 else axes
-        sides = {name: seconds[name] for name in _SIDES if name in seconds}
+        sides = {name: seconds[name] for name in SIDES if name in seconds}
         bars(panel, sides, str(measured.case), "seconds of a step; dashed: the bound for ours", bound)
     save_figure(drawn, file)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    question = Question(__doc__, "step")
+    question = Question(__doc__, "step", needs=("peft",))
     add = question.parser.add_argument
     add("--rounds", type=int, help="default 5; quick 2, 3 on a GPU")
     add("--shape", choices=("sd15", "toy"), help="default both")
@@ -256,17 +268,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--resolution", type=int, help="pixels; default 512")
     add("--precision", choices=("fp32", "bf16"), help="default fp32, bf16 on a GPU")
     add("--compile", action="store_true", help="the blocks of the U-Net, for ours and the floor")
+    add("--cases", nargs="+", choices=CASES, help="only these of the table; a GPU has all of them unasked")
     chosen = question.ask(arguments)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found, left_out = measure_all(chosen, Path(folder))
-    of_sd15 = [measured for measured in found if measured.case.size == "sd15"]
-    of_toy = [measured for measured in found if measured.case.size == "toy"]
-    told: dict[str, Any] = of_sd15[0].to_dict() if of_sd15 else {}
-    told |= {"toy": of_toy[0].to_dict()} if of_toy else {}
-    told |= {"others": [measured.to_dict() for measured in of_sd15[1:]]}
-    told |= {"left_out": left_out, "what_is_compared": (__doc__ or "").split("\n\n")[1:3]}
-    plot(found, chosen.device, chosen.out / "step.png")
-    answer(chosen, "step", told, words(found, left_out))
+        found, left_out = measure_all(
+            chosen, Path(folder), lambda *so_far: write_json(chosen, "step", told_of(*so_far))
+        )
+    answer(chosen, "step", told_of(found, left_out), words(found, left_out))
+    plot_or_warn(plot, found, chosen.device, chosen.out / "step.png")
 
 
 if __name__ == "__main__":

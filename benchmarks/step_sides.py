@@ -1,13 +1,14 @@
 """What a training step is compared with, and the step itself, on one base and the same batches.
 
 floor: the bare frozen U-Net forward and backward to its condition, which no method of this kind can be under.
-ours: `optimise` as a run calls it. peft: LoRA of rank 8 from what is encoded already. plain: `PlainLoop`.
+ours: `optimise` as a run calls it. plain: `PlainLoop`; peft loop: the same with LoRA of rank 8; peft, encoded
+before: LoRA of rank 8 from what is encoded already. All have the U-Net in one dtype without autocast.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,12 @@ from coemogen_train.train.precision import dtype_of
 from coemogen_train.train.step import optimise
 
 from .models import CAPTION, Size, make_batch, make_objective
-from .plain_loop import CachedLoop, PlainLoop, write_pictures
+from .plain_loop import EXAMPLES_RANK, CachedLoop, PlainLoop, write_pictures
 from .stepping import VISION_WIDTH, made_config, stepping_around
 from .twins import twin
 
+SIDES = ("floor", "ours", "plain", "peft loop", "peft, encoded before")
+WITHOUT_LOOPS = SIDES[:2]
 PEFT_RANK = 8
 _PICTURES = 64  # of the set that is trained on
 
@@ -123,24 +126,31 @@ class Sides:
         if compiled and not all(compile_blocks(unet, base.device) for unet in (self.bare, base.unet)):
             raise LeftOut("torch.compile does not work here")
 
-    def works(self, case: Case, loops: bool = True) -> dict[str, Callable[[], None]]:
-        """By name, what does `case.steps` steps; without `loops` only floor and ours."""
+    def works(self, case: Case, names: Collection[str] = SIDES) -> dict[str, Callable[[], None]]:
+        """By name, what does `case.steps` steps."""
         base, folder = self.base, self.folder / f"{case.size}-{case.resolution}-{case.batch}"
         for unet in (self.bare, base.unet):
             set_checkpointing(unet, case.checkpointed)
         batch = make_batch(base, MIKELS, case.batch, case.resolution, VISION_WIDTH)
-        sides: dict[str, Any] = {
-            "floor": Floor(self.bare, base, batch),
-            "ours": Ours(base, self.objective, case, folder),
-        }
-        if loops:
-            hidden = encoded_captions(base, case.batch)
-            sides["peft"] = CachedLoop(twin(self.bare), base.noise_schedule(), batch, hidden, PEFT_RANK)
+
+        def plain(rank: int) -> PlainLoop:
             files = write_pictures(folder / "pictures", max(2 * case.batch, 8), case.resolution)
             captions = [caption_of(number) for number in range(len(files))]
             dtype = dtype_of(case.precision)
-            sides["plain"] = PlainLoop(base, twin(self.bare), files, captions, case.batch, dtype)
-        return {name: _several(side.step, case.steps) for name, side in sides.items()}
+            return PlainLoop(base, twin(self.bare), files, captions, case.batch, dtype, rank)
+
+        def cached() -> CachedLoop:
+            hidden = encoded_captions(base, case.batch)
+            return CachedLoop(twin(self.bare), base.noise_schedule(), batch, hidden, PEFT_RANK)
+
+        made: dict[str, Callable[[], Any]] = {
+            "floor": lambda: Floor(self.bare, base, batch),
+            "ours": lambda: Ours(base, self.objective, case, folder),
+            "plain": lambda: plain(EXAMPLES_RANK),
+            "peft loop": lambda: plain(PEFT_RANK),
+            "peft, encoded before": cached,
+        }
+        return {name: _several(made[name]().step, case.steps) for name in names}
 
 
 def make_batches(config: TrainConfig, base: BaseModel, folder: Path) -> BatchMaker:
