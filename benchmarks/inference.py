@@ -133,7 +133,7 @@ def cases(quick: bool, device: torch.device) -> list[tuple[Size, int, int, int]]
     if device.type == "cuda":
         return [("toy", 64, 8, 20), ("sd15", 512, 8, 20)]
     if quick:
-        return [("toy", 64, 8, 5), ("sd15", 64, 2, 5)]
+        return [("toy", 64, 8, 5), ("sd15", 64, 2, 4)]
     return [("toy", 64, 8, 15), ("sd15", 64, 8, 9), ("sd15", 128, 8, 9), ("sd15", 256, 2, 9)]
 
 
@@ -165,7 +165,7 @@ def in_pytorch(chosen: Namespace, left_out: list[str]) -> dict[str, Any]:
     """What is measured in plain PyTorch."""
     rows = passes(chosen, left_out)
     path = full_adapter(chosen.out / "models")
-    repeats = 5 if chosen.quick else 15
+    repeats = 3 if chosen.quick else 15
     return {
         "passes": rows,
         **{f"{one}_vs_{other}": row[f"{one}_vs_{other}"] for row in rows[-1:] for one, other in PLAIN_PAIRS},

@@ -193,14 +193,18 @@ def plot(rows: Sequence[dict[str, Any]], file: Any) -> None:
             )
             pixels = [row["batch_size"] * row["resolution"] ** 2 / 1e6 for row in chosen]
             name = f"{'with' if checkpointing else 'without'} checkpointing"
-            for key, line, label in (("measured", "-o", name), ("estimated", "--", f"{name}, estimated")):
-                sizes_there = [row[key] / _GIB for row in chosen]
-                panel.plot(pixels, sizes_there, line, color=colour, label=label, markersize=4, linewidth=1.4)
+            for key, line, mark, label in (
+                ("measured", "-o", 4, name),
+                ("estimated", "--s", 7, f"{name}, estimated"),
+            ):
+                heights = [row[key] / _GIB for row in chosen]
+                drawing = {"markersize": mark, "markerfacecolor": "none", "linewidth": 1.4}
+                panel.plot(pixels, heights, line, color=colour, label=label, **drawing)
         panel.set_title(NAMES[size], fontsize=11)
         panel.set_xscale("log")
         panel.set_xlabel("millions of pixels in a batch")
         panel.set_ylabel("peak of a step, GiB")
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, panel.get_ylim()[1] * 1.35)  # room for the legend
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8)
     save_figure(drawn, file)

@@ -166,8 +166,8 @@ def measure(case: Case, counts: Sequence[int], device: str) -> dict[str, Any]:
             works["1 process, 2 threads"] = partial(groups[1].step, case.steps, 2)
         found = interleave(works, case.rounds, told=_tell_progress)
     pictures = {
-        name: Spread.of([whole * case.steps / seconds for seconds in times.values()])
-        for name, times in found.seconds.items()
+        name: Spread.of([whole * case.steps / seconds for seconds in found.seconds[name].values()])
+        for name in works
     }
     return {
         "case": str(case),
