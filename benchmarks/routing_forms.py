@@ -1,7 +1,8 @@
 """Ways of sending each sample of a mixed batch through its own emotion's and polarity's LoRA.
 
-`Stacked` is the product's. `Gathered` and `Looped` compute the same otherwise; `Plain`, `Peft` and `Bare`
-compute less, and tell what routing adds. Each does one forward and one backward pass per call.
+`Stacked` is the product's. `Gathered`, `Looped` and `Masked` compute the same otherwise; `Plain`, `Peft` and
+`Bare` compute less, and tell what routing adds. Each does one forward and one backward pass per call. Where a
+product can add as it goes, as the product's own does, it does so in every form of ours.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class Gathered(Bare):
             down, up = self.hilora.matrices(key)
             x = inputs[0]
             down, up = down.to(x)[self.picked], up.to(x).T[self.picked]  # [B, 8, in], [B, 8, out]
-            return output + torch.bmm(torch.bmm(x, down.transpose(1, 2)), up)
+            return torch.baddbmm(output, torch.bmm(x, down.transpose(1, 2)), up)
 
         return add
 
@@ -177,15 +178,45 @@ class Looped(Bare):
         """See `Stacked.gradients`; zeros where an emotion had no sample."""
         return {key: (_joined(downs, 0), _joined(ups, 1)) for key, (downs, ups) in self.of.items()}
 
-    def _adding(self, key: str) -> Any:
+    def _matrices(self, key: str, emotion: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """An emotion's and its polarity's, joined, in the type of `x`: [8, in] and [out, 8]."""
         downs, ups = self.of[key]
+        own, polarity = self.groups[emotion].tolist()
+        return torch.cat([downs[own], downs[polarity]]).to(x), torch.cat([ups[own], ups[polarity]], dim=1).to(
+            x
+        )
 
+    def _adding(self, key: str) -> Any:
         def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            own, polarity = self.groups[self.emotion].tolist()
             x = inputs[0]
-            down = torch.cat([downs[own], downs[polarity]]).to(x)
-            up = torch.cat([ups[own], ups[polarity]], dim=1).to(x)
-            return output + F.linear(F.linear(x, down), up)
+            down, up = self._matrices(key, self.emotion, x)
+            return _added(output, F.linear(x, down), up)
+
+        return add
+
+
+class Masked(Looped):
+    """One pass of the U-Net; in every layer one emotion after another adds its LoRA to its own samples."""
+
+    def __init__(self, unet: Any, hilora: HiLoRA) -> None:
+        super().__init__(unet, hilora)
+        self.rows_of: dict[int, Tensor] = {}
+
+    def step(self, inputs: Inputs) -> Passed:
+        labels = inputs.emotions.cpu()
+        self.rows_of = {
+            emotion: (labels == emotion).nonzero()[:, 0].to(inputs.noisy.device)
+            for emotion in labels.unique().tolist()
+        }
+        return Bare.step(self, inputs)
+
+    def _adding(self, key: str) -> Any:
+        def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            for emotion, rows in self.rows_of.items():
+                down, up = self._matrices(key, emotion, inputs[0])
+                update = F.linear(F.linear(inputs[0].index_select(0, rows), down), up)
+                output.index_add_(0, rows, update)
+            return output
 
         return add
 
@@ -230,9 +261,15 @@ def in_type(inputs: Inputs, dtype: torch.dtype) -> Inputs:
 def _adding(down: Tensor, up: Tensor) -> Any:
     def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = inputs[0]
-        return output + F.linear(F.linear(x, down.to(x)), up.to(x)).to(output.dtype)
+        return _added(output, F.linear(x, down.to(x)), up.to(x))
 
     return add
+
+
+def _added(output: Tensor, hidden: Tensor, up: Tensor) -> Tensor:
+    """output [B, ..., out] + hidden [B, ..., rank] @ up.T, as the product's `add_hilora` does it."""
+    rows = torch.addmm(output.flatten(0, -2), hidden.flatten(0, -2), up.T)
+    return rows.view(output.shape)
 
 
 def _ranks(hilora: HiLoRA, key: str, rank: int) -> tuple[Tensor, Tensor]:
