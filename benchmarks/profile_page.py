@@ -1,4 +1,4 @@
-"""The page of `benchmarks.profile`: its tables, its pictures, and what is to be seen in them."""
+"""The page of `benchmarks.profiles`: its tables, its pictures, and what is to be seen in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .answer import figure, save_figure, table
 from .profile_parts import CAPTION, CHECKS, HILORA, IDLE, LOSSES, OPTIMISER, PARTS, READING, UNET, WORDS
 
 if TYPE_CHECKING:
-    from .profile import CaseProfile
+    from .profiles import CaseProfile
 
 _COLOURS = dict(
     zip(
@@ -54,10 +54,11 @@ def page(profiles: Sequence[CaseProfile], machine: str) -> str:
         "backward to its condition. Ours is the whole step as `train` does it: batch, both encodings of",
         "text, U-Net with HiLoRA, both losses, checks, AdamW, the losses written down. Each operator's own",
         "time is given to the part of the step that called for it; an operator of the backward pass belongs",
-        "to the part whose gradient it makes. Seconds are medians over steps, floor and ours by turns.",
+        "to the part whose gradient it makes. Seconds are medians over steps, floor and ours by turns. On a",
+        "CPU they are those of the thread that trains: a batch made ahead in another thread is not in them.",
         "",
         "Weights are random, of the sizes named. This page, its tables and its pictures are written by",
-        "`python -m benchmarks.profile --page docs/profile.md`.",
+        "`python -m benchmarks.profiles --page docs/profile.md`.",
         "",
         f"Measured on: {machine}.",
     ]

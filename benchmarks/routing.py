@@ -195,7 +195,7 @@ def misses(found: Sequence[Measured]) -> Iterator[str]:
         if (share := told["mixed_vs_plain_lora"].median) > MOST:
             yield (
                 f"{case}: mixed takes {share:.3g} times plain, over {MOST}: its stack has 40 ranks where "
-                "plain has 8, five times the products, and they weigh the more the smaller the U-Net's own are."
+                "plain has 8, five times the products, which weigh more the smaller the U-Net's own are."
             )
         if (times := told["loop_vs_mixed"].median) < LEAST:
             reason = _why_loops_are_cheap(told)

@@ -100,7 +100,7 @@ class Stacked(Bare):
 
     def step(self, inputs: Inputs) -> Passed:
         emotion = F.one_hot(inputs.emotions, self.hilora.num_emotions).float()
-        self.attached.route(self.hilora.gate(emotion))
+        self.attached.route(self.hilora.gate(emotion).to(inputs.noisy.dtype))  # as a run does
         return super().step(inputs)
 
     def gradients(self) -> Gradients:
@@ -182,9 +182,8 @@ class Looped(Bare):
         """An emotion's and its polarity's, joined, in the type of `x`: [8, in] and [out, 8]."""
         downs, ups = self.of[key]
         own, polarity = self.groups[emotion].tolist()
-        return torch.cat([downs[own], downs[polarity]]).to(x), torch.cat([ups[own], ups[polarity]], dim=1).to(
-            x
-        )
+        down, up = torch.cat([downs[own], downs[polarity]]), torch.cat([ups[own], ups[polarity]], dim=1)
+        return down.to(x), up.to(x)
 
     def _adding(self, key: str) -> Any:
         def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

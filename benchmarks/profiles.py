@@ -1,4 +1,4 @@
-"""Where the time of a step beyond the floor goes: `python -m benchmarks.profile --page docs/profile.md`.
+"""Where the time of a step beyond the floor goes: `python -m benchmarks.profiles --page docs/profile.md`.
 
 Profiles whole steps of ours and of the floor (the bare frozen U-Net, forward and backward to its condition)
 by turns, and gives every operator's own time to the part of the step that called for it, forward and
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 
 from coemogen_train.emotions import MIKELS
 
-from .answer import Question, answer, progress
+from .answer import Question, answer, plot_or_warn, progress
 from .machine import describe, in_a_line
 from .models import make_base, make_batch
 from .profile_page import draw_parts, draw_timeline, page
@@ -55,7 +56,7 @@ class CaseProfile:
     def to_dict(self) -> dict[str, Any]:
         return {
             "case": self.case.to_dict(),
-            "step_vs_floor": self.ratio,
+            "step_vs_floor_in_profile": self.ratio,
             "seconds": self.seconds,
             "floor": {_named(key): spread for key, spread in self.floor.items()},
             "ours": {_named(key): spread for key, spread in self.ours.items()},
@@ -127,25 +128,25 @@ def idle_share(profiled: CaseProfile) -> float | None:
     return None if idle is None else idle.median / sum(spread.median for spread in profiled.ours.values())
 
 
-def main() -> None:
-    question = Question(__doc__, "profile")
+def main(arguments: Sequence[str] | None = None) -> None:
+    question = Question(__doc__, "profiles")
     question.parser.add_argument("--page", type=Path, help="Markdown file to write, its pictures beside it")
-    chosen = question.ask()
+    chosen = question.ask(arguments)
     profiled = []
     for case, rounds in cases(chosen.quick, chosen.device):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             profiled.append(profile_case(case, rounds, chosen.device, Path(folder)))
     target = chosen.page or chosen.out / "profile.md"
-    for one in profiled:
-        draw_parts(one, target.with_name(f"profile-{one.case.size}.png"))
-        draw_timeline(one, target.with_name(f"profile-{one.case.size}-timeline.png"))
-    words = page(profiled, in_a_line(describe(chosen.device)))
+    words = page(profiled, in_a_line(describe(chosen.device, chosen.load)))
+    told: dict[str, Any] = {one.case.size: one.to_dict() for one in profiled}
+    told["step_vs_floor_in_profile"] = profiled[0].ratio
+    told["idle_share"] = {one.case.size: idle_share(one) for one in profiled}
+    answer(chosen, "profiles", told, words)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(words, encoding="utf-8", newline="\n")
-    told: dict[str, Any] = {one.case.size: one.to_dict() for one in profiled}
-    told["step_vs_floor"] = profiled[0].ratio
-    told["idle_share"] = {one.case.size: idle_share(one) for one in profiled}
-    answer(chosen, "profile", told, words)
+    for one in profiled:
+        plot_or_warn(draw_parts, one, target.with_name(f"profile-{one.case.size}.png"))
+        plot_or_warn(draw_timeline, one, target.with_name(f"profile-{one.case.size}-timeline.png"))
 
 
 if __name__ == "__main__":
