@@ -11,6 +11,7 @@ import torch
 from coemogen_train.adapter.condition import prompt_ids
 from coemogen_train.base.model import BaseModel, freeze
 from coemogen_train.emotions import MIKELS
+from coemogen_train.train.accelerator import make_accelerator
 from coemogen_train.train.batches import BatchMaker, Draws
 from coemogen_train.train.config import TrainConfig, make_config
 from coemogen_train.train.frozen import set_precision
@@ -18,7 +19,7 @@ from coemogen_train.train.items import TrainingItem
 from coemogen_train.train.objective import CoEmoGenObjective
 from coemogen_train.train.optimiser import GroupedAdamW
 from coemogen_train.train.precision import LossScale
-from coemogen_train.train.setup import Stepping, make_accelerator
+from coemogen_train.train.setup import Stepping
 
 from .models import CAPTION, Size, make_base, make_objective
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import atomic_write_text
-from ..train.setup import make_accelerator
+from ..train.accelerator import make_accelerator
 
 if TYPE_CHECKING:
     import torch

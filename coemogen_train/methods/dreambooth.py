@@ -101,7 +101,7 @@ class DreamBoothObjective(Objective):
         with torch.no_grad():
             hidden = encode_text(self.base.text_encoder, batch.prompt_ids, eos).hidden
         gate = self.hilora.gate(batch.emotion, polarity_strength=0.0)
-        self.attached.route(gate)
+        self.attached.route(gate.to(self.base.dtype))  # once for all layers
         ldm = self.denoise(batch, hidden)
         groups = gate.unflatten(1, (self.hilora.num_groups, -1)).abs().amax(dim=(0, 2))
         return losses_of(self.weighted(batch, ldm), ldm, presence=groups)

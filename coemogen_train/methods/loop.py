@@ -21,17 +21,18 @@ from ..adapter.condition import prompt_ids
 from ..base.model import BaseModel
 from ..data.cache import build_cache
 from ..data.embeddings import EmbeddingCache
+from ..train.accelerator import make_accelerator
 from ..train.batches import Batch, BatchMaker, Draws
 from ..train.config import TrainConfig
 from ..train.folder_lock import run_lock
 from ..train.frozen import load_frozen_base, park_unet, set_precision
 from ..train.history import History
 from ..train.items import TrainingItems
-from ..train.objective import Losses, denoising_loss, min_snr_weights
+from ..train.objective import Losses, denoising_losses, min_snr_weights
 from ..train.optimiser import GroupedAdamW
 from ..train.precision import LossScale
 from ..train.resume import save_run, take_up
-from ..train.setup import Batches, Stepping, make_accelerator, run_folders
+from ..train.setup import Batches, Stepping, run_folders
 from ..train.start import Start, begin
 from ..train.step import optimise
 
@@ -105,17 +106,7 @@ class Objective(nn.Module):
 
     def denoise(self, batch: Batch, hidden: Tensor) -> Tensor:
         """L_LDM [B] of the U-Net under the condition `hidden` [B, L, W]."""
-        base, schedule = self.base, self._schedule
-        noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-        inputs = noisy.to(base.dtype), batch.timesteps
-        prediction = base.unet(*inputs, encoder_hidden_states=hidden.to(base.dtype)).sample
-        if base.prediction_type == "epsilon":
-            target = batch.noise
-        elif base.prediction_type == "sample":
-            target = batch.latents
-        else:
-            target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
-        return denoising_loss(prediction, target)
+        return denoising_losses(self.base, self._schedule, batch, hidden)
 
     def weighted(self, batch: Batch, ldm: Tensor) -> Tensor:
         """L_LDM [B] under the weights of the batch's timesteps."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..adapter.condition import EmotionEmbedder, TextStates, encode_text
 from ..adapter.hilora import HiLoRA
 from .batches import Batch
+from .precision import without_autocast
 
 if TYPE_CHECKING:
     from ..base.model import BaseModel
@@ -40,6 +41,25 @@ class Losses:
 def denoising_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """L_LDM per sample: the mean squared error over [B, C, h, w], in float32. Returns [B]."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+
+def denoising_losses(base: BaseModel, schedule: Any, batch: Batch, hidden: Tensor) -> Tensor:
+    """L_LDM [B] of the base's U-Net, in its own precision, under the condition `hidden` [B, L, W].
+
+    Its weights have the precision of training already: autocast would only take the norms and their copies to
+    single precision, whose kernels sum in single precision anyhow. schedule: of the noise.
+    """
+    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+    inputs = noisy.to(base.dtype), batch.timesteps
+    with without_autocast(noisy.device.type):
+        prediction = base.unet(*inputs, encoder_hidden_states=hidden.to(base.dtype)).sample
+    if base.prediction_type == "epsilon":
+        target = batch.noise
+    elif base.prediction_type == "sample":
+        target = batch.latents
+    else:
+        target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
+    return denoising_loss(prediction, target)
 
 
 def min_snr_weights(alphas_cumprod: Tensor, gamma: float, prediction_type: str) -> Tensor:
@@ -222,20 +242,5 @@ class CoEmoGenObjective(nn.Module):
         """Give L_LDM [B] of the U-Net under the condition `hidden` [B, L, W], routed by `gate`."""
         dropped = batch.drop_condition[:, None, None]
         hidden = torch.where(dropped, self.empty_hidden.to(hidden.dtype), hidden)
-        noisy = self._schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-        unet = self.base.unet
-        dtype = self.base.dtype
-        self.attached.route(gate.to(dtype))  # once for all layers
-        # The weights have the precision of training already. Autocast would only take the norms and their
-        # copies to single precision, whose kernels sum in single precision anyhow.
-        with torch.autocast(noisy.device.type, enabled=False):
-            prediction = unet(noisy.to(dtype), batch.timesteps, encoder_hidden_states=hidden.to(dtype)).sample
-        return denoising_loss(prediction, self._target(batch))
-
-    def _target(self, batch: Batch) -> Tensor:
-        """Give what the U-Net should predict."""
-        if self.base.prediction_type == "epsilon":
-            return batch.noise
-        if self.base.prediction_type == "sample":
-            return batch.latents
-        return self._schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
+        self.attached.route(gate.to(self.base.dtype))  # once for all layers
+        return denoising_losses(self.base, self._schedule, batch, hidden)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+from torch.amp.autocast_mode import is_autocast_available
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -16,6 +19,19 @@ _GROWTH, _BACKOFF, _INTERVAL = 2.0, 0.5, 2000
 def dtype_of(precision: str) -> torch.dtype:
     """Give torch's type of the settings' "fp32", "bf16" or "fp16"."""
     return _DTYPES[precision]
+
+
+def autocast(device_type: str, precision: str) -> AbstractContextManager[None]:
+    """The context of a forward pass: half precision where the settings ask, weights stay float32."""
+    dtype = dtype_of(precision)
+    # Not asked where it is not wanted: it fails on a device that knows none, as MPS in older torch.
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device_type, dtype=dtype)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Within the block every product has the precision of what is multiplied."""
+    on = is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if on else nullcontext()
 
 
 class LossScale:

@@ -7,6 +7,7 @@ previews drawn, and after an error or Ctrl-C nothing is running.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .setup import MicroBatch, Stepping
 
+logger = logging.getLogger(__name__)
+
 _Turn = tuple[list[int], "MicroBatch", bool]
 
 
-class Ahead:
+class NextBatch:
     """At most one micro-batch, made or in the making, of a known step."""
 
     def __init__(self) -> None:
@@ -27,10 +30,15 @@ class Ahead:
         self._thread: Thread | None = None
 
     def begin(self, make: Callable[[], tuple[int, list[int], MicroBatch]]) -> None:
-        """Make (step, positions, micro-batch) in a thread."""
-        self._made = Future()
-        self._thread = Thread(target=_fill, args=(self._made, make), name="next batch")
-        self._thread.start()
+        """Make (step, positions, micro-batch) in a thread, where the system gives one."""
+        made: Future[tuple[int, list[int], MicroBatch]] = Future()
+        thread = Thread(target=_fill, args=(made, make), name="next batch")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            logger.debug("no batch is made ahead: %s", error)
+            return
+        self._made, self._thread = made, thread
 
     def settle(self) -> None:
         """Wait until nothing is in the making."""
@@ -40,8 +48,12 @@ class Ahead:
 
     def take(self, step: int, positions: list[int]) -> MicroBatch | None:
         """Hand out what was made, once; None where it is another one, or could not be made."""
+        self.settle()
         made, self._made = self._made, None
-        if made is None or made.exception() is not None:
+        if made is None or not made.done():
+            return None
+        if (error := made.exception()) is not None:
+            logger.debug("a batch could not be made ahead, and is tried again", exc_info=error)
             return None
         of_step, of_positions, batch = made.result()
         return batch if (of_step, of_positions) == (step, positions) else None
@@ -57,13 +69,13 @@ def micro_batches(run: Stepping, step: int) -> Iterator[Iterator[_Turn]]:
     try:
         yield _turns(run, step)
     finally:
-        run.ahead.settle()
+        run.next_batch.settle()
 
 
 def _turns(run: Stepping, step: int) -> Iterator[_Turn]:
     turns = _division(run, step)
     for number, positions in enumerate(turns):
-        batch = run.ahead.take(step, positions)
+        batch = run.next_batch.take(step, positions)
         if batch is None:
             batch = _make(run, step, positions)
         if number + 1 < len(turns):
@@ -80,7 +92,7 @@ def _begin(run: Stepping, step: int, positions: list[int] | None) -> None:
         chosen = _division(run, step)[0] if positions is None else positions
         return step, chosen, _make(run, step, chosen)
 
-    run.ahead.begin(make)
+    run.next_batch.begin(make)
 
 
 def _make(run: Stepping, step: int, positions: list[int]) -> MicroBatch:
@@ -96,5 +108,5 @@ def _division(run: Stepping, step: int) -> list[list[int]]:
 def _fill(made: Future[Any], make: Callable[[], Any]) -> None:
     try:
         made.set_result(make())
-    except BaseException as error:  # whatever it is, nobody waits for ever
+    except Exception as error:
         made.set_exception(error)

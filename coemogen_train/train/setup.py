@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -23,9 +22,9 @@ from ..data.buckets import bucket_of, bucket_sizes, size_multiple
 from ..data.cache import CacheOptions, build_cache
 from ..data.caption_features import CaptionEncoder
 from ..data.embeddings import EmbeddingCache
-from ..data.samples import Sample, TrainingSet
+from ..data.samples import TrainingSet
 from ..emotions import Taxonomy
-from ..errors import ConfigError
+from .accelerator import make_accelerator as make_accelerator
 from .batches import BatchMaker, Draws
 from .compiled import compile_blocks
 from .config import TrainConfig
@@ -33,10 +32,10 @@ from .frozen import load_frozen_base, park_unet, set_precision
 from .items import TrainingItems, labels_of
 from .objective import CoEmoGenObjective
 from .optimiser import GroupedAdamW
-from .peers import ALONE, LOST_AFTER, Peers, keep_nccl_from_ending_us
+from .peers import ALONE, Peers
 from .pictures import to_fit_on
-from .precision import LossScale, dtype_of
-from .prefetch import Ahead
+from .precision import LossScale, autocast
+from .prefetch import NextBatch
 from .progress import stage_progress
 from .start import Start, build_objective
 from .validation import HeldOut
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from ..base.model import BaseModel
-
-logger = logging.getLogger(__name__)
 
 
 class MicroBatch(Protocol):
@@ -69,7 +66,7 @@ class Stepping:
     """What steps and checkpoints need, whatever is trained.
 
     objective: a micro-batch in, its `Losses` out. model: the same as accelerate wraps it for several devices.
-    peers: the processes that train together.
+    peers: the processes that train together. stepped: passes when a CUDA device has done the last step.
     """
 
     config: TrainConfig
@@ -82,7 +79,8 @@ class Stepping:
     loss_scale: LossScale
     batches: Batches
     peers: Peers = field(default=ALONE, kw_only=True)
-    ahead: Ahead = field(init=False, default_factory=Ahead)
+    next_batch: NextBatch = field(init=False, default_factory=NextBatch)
+    stepped: torch.cuda.Event | None = field(init=False, default=None)
 
     @property
     def device(self) -> torch.device:
@@ -93,10 +91,9 @@ class Stepping:
         """Samples per optimiser step, over all accumulated micro-batches and processes."""
         return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
 
-    def autocast(self) -> torch.autocast:
-        """The context of a forward pass: half precision where the settings ask, weights stay float32."""
-        dtype = dtype_of(self.config.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of a forward pass; see `precision.autocast`."""
+        return autocast(self.device.type, self.config.precision)
 
 
 @dataclass
@@ -136,43 +133,6 @@ class Run(Stepping):
     @property
     def taxonomy(self) -> Taxonomy:
         return self.start.taxonomy
-
-
-def make_accelerator(device: str | None = None, lost_after: float = LOST_AFTER) -> Accelerator:
-    """Make accelerate's view of the devices.
-
-    Arguments:
-        device: "cpu", "cuda", "cuda:1", "mps"; None: what accelerate picks. A numbered GPU is the process's
-            current one from then on.
-        lost_after: seconds after which another process that does not answer in a step counts as lost.
-
-    Raises:
-        ConfigError: accelerate has another, as it has only one for all the time of a process.
-    """
-    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-
-    # Precision is ours (`Run.autocast`, `LossScale`): accelerate's scaler asks the device before every step.
-    keep_nccl_from_ending_us()
-    # Of steps alone: where one process works while the others wait, these are patient (`Peers`).
-    waiting = InitProcessGroupKwargs(timeout=timedelta(seconds=lost_after))
-    buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    make = partial(Accelerator, mixed_precision="no", kwargs_handlers=[buffers, waiting])
-    if device is None:
-        return make()
-    asked = torch.device(device)
-    if asked.type == "cuda" and asked.index is not None and torch.cuda.is_available():
-        torch.cuda.set_device(asked)
-    try:
-        made = make(cpu=asked.type == "cpu")
-        found = made.device.type
-    except ValueError:  # "has already been initialized and cannot be changed"
-        found = "another device"
-    if found != asked.type:
-        raise ConfigError(
-            f"device {device}: this process trains on {found} and cannot change that: train in another one, "
-            "or do not name a device."
-        )
-    return made
 
 
 def prepare_run(
@@ -259,7 +219,7 @@ def prepare_run(
         ),
         cache=cache,
         vision_width=means.shape[1],
-        held_out=_held_out(start.held_out, taxonomy, cache),
+        held_out=HeldOut.of(start.held_out, taxonomy, cache),
         peers=peers,
     )
 
@@ -293,13 +253,3 @@ def _captions(config: TrainConfig, cache: EmbeddingCache) -> Callable[[str], dic
     """Give, for a caption, that part of T(c) which the loss takes."""
     name = "pooled" if config.semantic_loss == "pooled" else "hidden"
     return lambda caption: {f"caption_{name}": cache.caption_states(caption, name)}
-
-
-def _held_out(samples: Sequence[Sample], taxonomy: Taxonomy, cache: EmbeddingCache) -> HeldOut | None:
-    if not samples:
-        return None
-    return HeldOut(
-        tuple(TrainingItems(samples, taxonomy)),
-        torch.stack([cache.held_out_latents(sample.id) for sample in samples]),
-        torch.stack([cache.image_embeds(sample.id) for sample in samples]).float(),
-    )

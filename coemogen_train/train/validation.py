@@ -18,9 +18,12 @@ import torch
 from torch import Tensor
 
 from ..files import append_text, atomic_write_text, canonical_json
-from .items import TrainingItem
+from .items import TrainingItem, TrainingItems
 
 if TYPE_CHECKING:
+    from ..data.embeddings import EmbeddingCache
+    from ..data.samples import Sample
+    from ..emotions import Taxonomy
     from .setup import Run
 
 logger = logging.getLogger(__name__)
@@ -65,6 +68,17 @@ class HeldOut:
     items: tuple[TrainingItem, ...]
     latents: Tensor
     image_embeds: Tensor
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], taxonomy: Taxonomy, cache: EmbeddingCache) -> HeldOut | None:
+        """What the cache holds of these pictures; None where there are none."""
+        if not samples:
+            return None
+        return cls(
+            tuple(TrainingItems(samples, taxonomy)),
+            torch.stack([cache.held_out_latents(sample.id) for sample in samples]),
+            torch.stack([cache.image_embeds(sample.id) for sample in samples]).float(),
+        )
 
 
 class Validation:

@@ -14,6 +14,7 @@ from coemogen_train.methods import METHODS
 from coemogen_train.methods.dreambooth import DreamBoothObjective, WithClassPictures
 from coemogen_train.methods.loop import prepare
 from coemogen_train.train.optimiser import GroupedAdamW
+from coemogen_train.train.precision import autocast
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -132,3 +133,19 @@ def test_every_second_sample_is_a_class_picture(ground, whole):
             assert batch.prompt_ids.unique().tolist() == [int(plain.emotion.argmax())]
         assert torch.equal(batch.noise, plain.noise)
         assert torch.equal(batch.emotion, plain.emotion)
+
+
+def test_in_half_precision_the_unet_runs_without_autocast(config, folder, monkeypatch):
+    own = load_base(config.base)  # the precision stays
+    monkeypatch.setattr("coemogen_train.methods.loop.load_frozen_base", lambda *run: own)
+    ground = prepare(config.model_copy(update={"precision": "bf16"}), folder)
+    objective = DreamBoothObjective(ground)
+    filled(objective.hilora)
+    seen = []
+    own.unet.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    with objective.attached, autocast("cpu", "bf16"):
+        losses = objective(ground.batches().batch(0, range(2)))
+    losses.total.backward()
+    assert seen == [False] and next(own.unet.parameters()).dtype == torch.bfloat16
+    gradients = [parameter.grad for parameter in objective.hilora.parameters()]
+    assert all(g.dtype == torch.float32 and g.isfinite().all() and g.any() for g in gradients)

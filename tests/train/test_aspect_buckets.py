@@ -13,11 +13,12 @@ from coemogen_train.data.buckets import bucket_of
 from coemogen_train.data.prepare import PrepareOptions, prepare_table
 from coemogen_train.data.samples import TrainingSet
 from coemogen_train.emotions import Emotion, Taxonomy
+from coemogen_train.train.accelerator import make_accelerator
 from coemogen_train.train.config import make_config
 from coemogen_train.train.history import read_history
 from coemogen_train.train.loop import optimise
 from coemogen_train.train.plan import make_plan
-from coemogen_train.train.setup import Run, make_accelerator, prepare_run
+from coemogen_train.train.setup import Run, prepare_run
 from coemogen_train.train.start import begin
 from tests.train.test_batches import ITEMS, maker
 from tests.train.test_distributed import launch

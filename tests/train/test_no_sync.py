@@ -5,8 +5,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from coemogen_train.train import loop
+from coemogen_train.train.accelerator import make_accelerator
 from coemogen_train.train.config import make_config
-from coemogen_train.train.setup import make_accelerator, prepare_run
+from coemogen_train.train.setup import prepare_run
 from coemogen_train.train.start import begin
 
 # What a CUDA device would have to be waited for: reading a number, or a result whose size depends on the

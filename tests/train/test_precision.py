@@ -43,3 +43,10 @@ def test_durations_read_well(seconds):
     from coemogen_train.train.progress import format_duration
 
     assert format_duration(seconds[0]) == seconds[1]
+
+
+def test_a_device_that_knows_no_autocast_is_asked_for_none(monkeypatch):
+    monkeypatch.setattr(precision, "is_autocast_available", lambda device_type: False)
+    monkeypatch.setattr(torch, "autocast", None)
+    with precision.autocast("mps", "fp32"), precision.without_autocast("mps"):
+        pass

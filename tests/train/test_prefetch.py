@@ -1,14 +1,17 @@
 """Batches made ahead in a thread: the same ones, one at most, and their faults where they belong."""
 
-from threading import active_count, current_thread, main_thread
+import logging
+import sys
+from threading import Thread, active_count, current_thread, main_thread
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from coemogen_train.errors import DataError
+from coemogen_train.train import prefetch
 from coemogen_train.train.batches import Batch
-from coemogen_train.train.prefetch import Ahead, micro_batches
+from coemogen_train.train.prefetch import NextBatch, micro_batches
 
 
 class Made:
@@ -40,7 +43,7 @@ class Named(SimpleNamespace):
 def run():
     return SimpleNamespace(
         batches=Made(),
-        ahead=Ahead(),
+        next_batch=NextBatch(),
         device=torch.device("cpu"),
         config=SimpleNamespace(batch_size=2, steps=3),
         accelerator=SimpleNamespace(process_index=0, num_processes=1),
@@ -67,11 +70,29 @@ def test_a_fault_is_raised_at_the_step_it_belongs_to_with_its_own_message(run):
         take(run, 1)
 
 
-def test_a_fault_that_has_passed_is_none(run):
+def test_a_fault_that_has_passed_is_none_but_for_the_log(run, caplog):
     run.batches.damaged = {1}
     take(run, 0)
     run.batches.damaged = set()
-    assert take(run, 1)[0] == (1, (0, 1), False)
+    with caplog.at_level(logging.DEBUG, logger=prefetch.__name__):
+        assert take(run, 1)[0] == (1, (0, 1), False)
+    assert "shard of step 1" in caplog.text
+
+
+def test_where_no_thread_starts_all_is_made_in_line(run, monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refused)
+    assert take(run, 0) == [(0, (0, 1), False), (0, (2, 3), True)]
+    assert [in_line for *_, in_line in run.batches.by_thread] == [True, True]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_made_nothing():
+    ahead = NextBatch()
+    ahead.begin(sys.exit)
+    assert ahead.take(0, [0]) is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -13,10 +13,11 @@ from coemogen_train.train import setup
 from coemogen_train.train.config import make_config
 from coemogen_train.train.history import read_history
 from coemogen_train.train.loop import train
-from coemogen_train.train.prefetch import Ahead
+from coemogen_train.train.prefetch import NextBatch
 
 STEPS = 4
 _plain: list[dict[int, dict[str, float]]] = []
+_taken_ahead: list[bool] = []
 
 
 def curve(settings: dict, **changes) -> dict[int, dict[str, float]]:
@@ -26,15 +27,25 @@ def curve(settings: dict, **changes) -> dict[int, dict[str, float]]:
 
 @pytest.fixture()
 def plain(settings, tmp_path) -> dict[int, dict[str, float]]:
-    """The curve that the others are held against, drawn once."""
+    """The curve that the others are held against, drawn once, and which batches were made ahead."""
     if not _plain:
-        _plain.append(curve(settings, out=str(tmp_path / "plain")))
+        take = NextBatch.take
+
+        def noted(*of):
+            taken = take(*of)
+            _taken_ahead.append(taken is not None)
+            return taken
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(NextBatch, "take", noted)
+            _plain.append(curve(settings, out=str(tmp_path / "plain")))
     assert list(_plain[0]) == [1, 2, 3, 4]
     return _plain[0]
 
 
 def test_batches_made_in_line_and_ahead(settings, plain, monkeypatch):
-    monkeypatch.setattr(Ahead, "begin", lambda ahead, make: None)
+    assert _taken_ahead == [False] + [True] * (len(_taken_ahead) - 1) and len(_taken_ahead) >= STEPS
+    monkeypatch.setattr(NextBatch, "begin", lambda batch, make: None)
     assert curve(settings) == plain
 
 
