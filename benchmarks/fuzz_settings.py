@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from coemogen_train.errors import ConfigError
-from coemogen_train.train.config import PRESETS, TrainConfig, load_config, make_config
+from coemogen_train.train.config import TrainConfig, load_config, make_config
+from coemogen_train.train.written_settings import PRESETS
 
 from .fuzz_cases import Case
 from .fuzz_drawn import Drawn, texts

@@ -6,6 +6,8 @@ of ours.
 
 from __future__ import annotations
 
+# Characters of a wrong value that a sentence quotes.
+_LONGEST_VALUE = 120
 # A terminal of 24 lines of 80 columns, less what stands around the sentence.
 _LONGEST = 1600
 
@@ -18,10 +20,23 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        whole = super().__str__()
-        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in whole)
+        text = escaped(super().__str__(), but="\n")
         half = _LONGEST // 2
         return text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}"
+
+
+def escaped(text: str, but: str = "") -> str:
+    """`text` with what a terminal would obey escaped, but for the characters in `but`."""
+    return "".join(c if c.isprintable() or c in but else ascii(c)[1:-1] for c in text)
+
+
+def quoted(value: object) -> str:
+    """A wrong value as a sentence can hold it, whoever wrote it and however long it is."""
+    try:
+        text = repr(value[: _LONGEST_VALUE + 1] if isinstance(value, str) else value)
+    except ValueError:  # more digits than Python writes
+        return "a number beyond reason"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 class AdapterError(UserError):

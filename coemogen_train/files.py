@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PART_PREFIX = ".part-"
+# Of lists, tables and commas: each may be a value, and the smallest takes thirty times its text in memory.
+_MAX_MARKS = 1 << 16
 _CHUNK = 1 << 20
 # On Windows a virus scanner or an indexer may hold a fresh file open for a moment; the rename then fails.
 _REPLACE_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -109,6 +111,12 @@ def canonical_json(value: object) -> str:
     Raises: ValueError for NaN and infinities, TypeError for what JSON cannot hold.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def is_crowded(text: str | bytes) -> bool:
+    """Whether JSON text may hold more values (65,536) than what we read; ask before it is parsed."""
+    marks = (text.count(mark) for mark in "{[,") if isinstance(text, str) else map(text.count, b"{[,")
+    return sum(marks) > _MAX_MARKS
 
 
 def _flush_file(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What people are told of a mistake, whatever the file or server held that is quoted in it."""
 
-from coemogen_train.errors import AdapterError, UserError
+from coemogen_train.errors import AdapterError, UserError, quoted
 
 
 def test_a_mistake_is_told_as_it_was_written():
@@ -15,3 +15,9 @@ def test_a_long_quotation_keeps_what_stands_around_it():
     told = str(UserError(f"a.json: the value {'x' * 50_000} is wrong: write a number."))
     assert told.startswith("a.json: the value xxx") and told.endswith("xxx is wrong: write a number.")
     assert len(told) < 1700
+
+
+def test_a_wrong_value_is_quoted_short_whatever_it_is():
+    assert quoted("a\n") == "'a\\n'" and quoted([1]) == "[1]"
+    assert len(quoted("a" * 1_000_000)) < 200 and quoted("a" * 1_000_000).endswith("...")
+    assert quoted(16**5000) == "a number beyond reason"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdapterError
-from ..files import canonical_json
+from ..files import canonical_json, is_crowded
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CHECKSUM_KEY = "coemogen.sha256"
@@ -29,8 +29,6 @@ _METADATA = "__metadata__"
 # An SD 1.5 adapter's header has 0.05 MB, SDXL's would have ten times that.
 _MAX_HEADER = 2**20
 _MAX_FILE = 2 * 2**30
-# Of lists, tables and commas: each may be a value, and the smallest takes thirty times its text in memory.
-_MAX_MARKS = 2**16
 _MAX_DIMENSIONS = 4
 _MAX_NAME = 300
 # Numbers that are looked at together: what compares them takes as much memory again.
@@ -161,7 +159,7 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: anything else.
     """
-    if sum(map(text.count, "{[,")) > _MAX_MARKS:
+    if is_crowded(text):
         raise ValueError("more values than any adapter has")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

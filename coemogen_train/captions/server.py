@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
-import io
 import json
 import logging
 import math
@@ -15,12 +13,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CaptionError
 from .address import KEY_VARIABLE, Key, key_for, parse_address
 from .caption import Answer, NoAnswer, Wording
-from .cleaning import MAX_ANSWER
+from .completion import parse_answer, parsed, request_of, without_secret
 from .exchange import MAX_REPLY, Reply, ReplyTooLarge, exchange, pause
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ _TOLD_EVERY = 60.0
 _SHORTEST_SECRET = 8
 _MAX_MODEL_NAME = 200
 _PIECE_OF_ERROR = 1 << 16
-# Of lists, tables and commas in a reply: the smallest value takes thirty times its text in memory.
-_MAX_MARKS = 1 << 16
 
 
 class ServerCaptioner:
@@ -109,7 +105,7 @@ class ServerCaptioner:
         """Answer once, as `Captioner.answer`; tokens are not counted before the answer is whole."""
         if not self._model:
             self.check(should_stop)
-        body = json.dumps(_request(self._model, picture, prompt, wording)).encode("utf-8")
+        body = json.dumps(request_of(self._model, picture, prompt, wording)).encode("utf-8")
         reply = self._send("POST", "/chat/completions", body, self._timeout, should_stop)
         self._fail_unless_ok(reply)
         try:
@@ -220,70 +216,14 @@ class ServerCaptioner:
 
     def _first_model(self, body: bytes) -> str:
         try:
-            listed = _parsed(body)["data"]
+            listed = parsed(body)["data"]
             names = [entry["id"] for entry in listed if isinstance(entry["id"], str)]
-            return _model_name(_without(self._secret, next(name for name in names if name)))
+            return _model_name(without_secret(self._secret, next(name for name in names if name)))
         except (ValueError, KeyError, TypeError, StopIteration):
             raise CaptionError(
                 f"the caption server at {self._address} lists no model: load one that can see pictures, or "
                 "enter its name."
             ) from None
-
-
-def parse_answer(body: bytes, secret: str = "") -> Answer:
-    """The answer in a chat completion, without the secret that the server may echo.
-
-    Raises: ValueError, whose text is one clause, for anything that is none.
-    """
-    try:
-        choice = _parsed(body)["choices"][0]
-        message = choice["message"]
-        content = message.get("content")
-        if not content and isinstance(message.get("refusal"), str):
-            content = message["refusal"]
-        if isinstance(content, list):
-            texts = [part.get("text", "") for part in content if part.get("type") == "text"]
-            content = "".join(text for text in texts if isinstance(text, str))
-    except (KeyError, TypeError, IndexError, AttributeError):
-        raise ValueError("it has no choices with a message") from None
-    if content is None:
-        content = ""
-    if not isinstance(content, str):
-        raise ValueError("its content is no text")
-    return Answer(_without(secret, content)[:MAX_ANSWER], choice.get("finish_reason") == "length")
-
-
-def _parsed(body: bytes) -> Any:
-    if sum(map(body.count, (b"{", b"[", b","))) > _MAX_MARKS:
-        raise ValueError("it holds more values than any answer")
-    try:
-        return json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise ValueError("it is not JSON") from None
-
-
-def _request(model: str, picture: Image.Image | None, prompt: str, wording: Wording) -> dict[str, Any]:
-    content: Any = prompt  # a list of parts is not understood by servers of text models
-    if picture is not None:
-        content = [
-            {"type": "image_url", "image_url": {"url": _data_url(picture)}},
-            {"type": "text", "text": prompt},
-        ]
-    return {
-        "model": model,
-        "messages": [{"role": "user", "content": content}],
-        "max_tokens": wording.max_tokens,
-        "temperature": wording.temperature,
-        "seed": wording.seed,
-        "stream": False,
-    }
-
-
-def _data_url(picture: Image.Image) -> str:
-    """An RGB picture as the interface takes it; 1024 x 1024 pixels make some 300 KB."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _model_name(text: str) -> str:
@@ -295,19 +235,15 @@ def _model_name(text: str) -> str:
 def _said(body: bytes, key: str) -> str:
     """What the server says of its error as ", it says '...'": one short line, without the key it may echo."""
     try:
-        error = _parsed(body[:_PIECE_OF_ERROR])["error"]
+        error = parsed(body[:_PIECE_OF_ERROR])["error"]
         text = error["message"] if isinstance(error, dict) else error
     except (ValueError, KeyError, TypeError):
         return ""
     if not isinstance(text, str):
         return ""
-    text = _without(key, text)
+    text = without_secret(key, text)
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return f", it says '{plain[:200]}'" if plain else ""
-
-
-def _without(secret: str, text: str) -> str:
-    return text.replace(secret, "(key)") if secret else text
 
 
 def _seconds(retry_after: str) -> float:

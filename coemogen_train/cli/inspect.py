@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import escaped
 from .answer import Answer
 from .options import Json
 
@@ -46,4 +47,4 @@ def _inline(value: object) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{_inline(key)} {_inline(item)}" for key, item in value.items()) + ")"
     shown = "-" if value is None or value == "" else str(value)
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
+    return escaped(shown)

@@ -125,8 +125,8 @@ def _explain(error: BaseException) -> tuple[int, Answer]:
     if isinstance(error, OSError) and error.errno in _FULL:
         return _failed(
             2,
-            f"{error.filename or 'a file'}: the disk takes no more ({error.strerror}): make room and run this "
-            "again, a training with --resume; what was finished before is whole.",
+            f"{error.filename or 'a file'}: the disk takes no more ({error.strerror}): make room and run "
+            "this again, a training with --resume; what was finished before is whole.",
         )
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return _failed(2, f"{error.filename or 'a file'}: the system refuses this ({error.strerror}).")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import escaped
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -148,7 +150,7 @@ class PrepareReport:
 
 def printable(name: str, limit: int | None = _NAME_LENGTH) -> str:
     """Return `name` on one line, what cannot be printed escaped, cut to `limit` characters."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    shown = escaped(name)
     if limit is None or len(shown) <= limit:
         return shown
     return shown[: limit // 2] + "…" + shown[-limit // 2 :]

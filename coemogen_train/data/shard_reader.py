@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -17,9 +16,9 @@ from ..errors import DataError
 from .digests import Digests
 from .report import printable
 from .shards import ShardStore
+from .tensor_files import read_header
 
 _DTYPES = {"F16": torch.float16, "F32": torch.float32}
-_LENGTH_BYTES = 8  # of the length that stands before a safetensors header
 
 
 class _Stored(NamedTuple):
@@ -131,15 +130,13 @@ def _rows(file: BinaryIO, stored: _Stored, begin: int, end: int) -> Tensor:
 
 def _layout(file: BinaryIO) -> dict[str, _Stored]:
     """Where the tensors of a safetensors file are."""
-    length = int.from_bytes(_exactly(file, _LENGTH_BYTES), "little")
-    header = json.loads(_exactly(file, length))
+    header, data = read_header(file)
     found = {}
     for name, told in header.items():
         if name != "__metadata__":
             rows, *row = told["shape"]
             begin, end = told["data_offsets"]
-            begins = _LENGTH_BYTES + length + begin
-            found[name] = _Stored(_DTYPES[told["dtype"]], tuple(row), begins, (end - begin) // rows)
+            found[name] = _Stored(_DTYPES[told["dtype"]], tuple(row), data + begin, (end - begin) // rows)
     return found
 
 

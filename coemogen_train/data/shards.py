@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..files import PART_PREFIX, atomic_path, canonical_json, sweep_parts
 from .digests import Digests, DigestSet, as_hex
-from .tensor_files import write_tensors
+from .tensor_files import read_header, write_tensors
 
 FORMAT_VERSION = 1
 PICTURES_PER_SHARD = 128
@@ -37,7 +37,6 @@ Contents = tuple[tuple[str, ...], dict[str, tuple[int, ...]]]
 """What a shard's header says: its content hashes, and by name its tensors' shapes."""
 
 _METADATA = "coemogen_cache"
-_LENGTH_BYTES = 8  # of the length that stands before a safetensors header
 _WRITING_TRIES = 3
 
 
@@ -226,16 +225,15 @@ def read_contents(path: Path) -> Contents | None:
     None: it is no shard. Whether its bytes are whole, `ShardStore.is_whole` says.
     """
     try:
-        # Not by the library, which maps the file: systems then read megabytes ahead, from each of thousands.
         with path.open("rb") as file:
-            size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            header = json.loads(file.read(length)) if length < size else {}
+            size = os.fstat(file.fileno()).st_size
+            header, begin = read_header(file)
         told = json.loads(header.pop("__metadata__")[_METADATA])
         ends = [tensor["data_offsets"][1] for tensor in header.values()]
-        if size != _LENGTH_BYTES + length + max(ends):
+        if size != begin + max(ends):
             return None
         return tuple(told["members"]), {name: tuple(tensor["shape"]) for name, tensor in header.items()}
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import TaxonomyError
+from ..errors import TaxonomyError, quoted
 from .spelling import forgiven, plain
 
 # Far above any taxonomy in use (GoEmotions has 28): what bounds the work that a hostile file can ask for.
@@ -172,15 +172,15 @@ def _check_keys(fields: Any, needed: set[str], known: set[str], what: str) -> No
         raise TaxonomyError(f"{what} lacks its '{key}': add it.")
     for key in fields:
         if key not in known:
-            raise TaxonomyError(f"{what} has no {_shown(key)}; it has {', '.join(sorted(known))}.")
+            raise TaxonomyError(f"{what} has no {quoted(key)}; it has {', '.join(sorted(known))}.")
 
 
 def _check_name(name: Any, what: str) -> None:
     if not isinstance(name, str) or not name.strip() or name != name.strip():
-        raise TaxonomyError(f"{what} must be a word or phrase without spaces around it, not {_shown(name)}.")
+        raise TaxonomyError(f"{what} must be a word or phrase without spaces around it, not {quoted(name)}.")
     if len(name) > MAX_NAME_LENGTH or not name.isprintable() or any(mark in name for mark in _MIXTURE_MARKS):
         raise TaxonomyError(
-            f"{what} {_shown(name)} must have at most {MAX_NAME_LENGTH} printable characters, "
+            f"{what} {quoted(name)} must have at most {MAX_NAME_LENGTH} printable characters, "
             "'+' and ';' not among them, since these separate the parts of a mixture."
         )
 
@@ -197,14 +197,8 @@ def _check_emotion(emotion: Emotion) -> None:
             continue
         if isinstance(number, bool) or not isinstance(number, int | float) or not _finite(number):
             raise TaxonomyError(
-                f"the {what} of '{emotion.name}' must be a finite number, not {_shown(number)}."
+                f"the {what} of '{emotion.name}' must be a finite number, not {quoted(number)}."
             )
-
-
-def _shown(value: Any) -> str:
-    """A wrong value as a sentence can hold it, whoever wrote it and however long it is."""
-    shown = repr(value[:MAX_NAME_LENGTH] if isinstance(value, str) else value)
-    return shown if len(shown) <= 2 * MAX_NAME_LENGTH else f"{shown[: 2 * MAX_NAME_LENGTH]}..."
 
 
 def _finite(number: float) -> bool:

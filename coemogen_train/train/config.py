@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,14 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
-from ..errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-PRESETS = Path(__file__).parent / "presets"
+from ..errors import ConfigError, quoted
+from .written_settings import override, read_preset, read_settings
 
 # What may differ between a run and its resumption: nothing here changes a step that is still to come.
 FREE_ON_RESUME = {
@@ -146,7 +139,10 @@ class TrainConfig(BaseModel):
     preview_prompt: str = "{emotion}"
     log_with: tuple[Literal["tensorboard", "wandb"], ...] = ()
     lost_after: float = Field(
-        600.0, gt=0, description="seconds after which another process that does not answer counts as lost"
+        600.0,
+        ge=1,
+        le=30 * 86400,
+        description="seconds after which another process that does not answer counts as lost",
     )
     licence: str | None = None
     origin: str | None = None
@@ -184,13 +180,10 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     where = "--set"
     table: dict[str, Any] = {}
     if path is not None:
-        file = Path(path)
-        if not file.is_file() and (PRESETS / f"{path}.toml").is_file():
-            file = PRESETS / f"{path}.toml"
-        table, where = _read_toml(file), str(path)
-    table |= dict(_override(pair) for pair in overrides)
+        table, where = read_settings(path), str(path)
+    table |= dict(override(pair) for pair in overrides)
     if (preset := table.pop("preset", None)) is not None:
-        table = _read_preset(str(preset)) | table
+        table = read_preset(str(preset)) | table
     return make_config(table, where)
 
 
@@ -214,7 +207,7 @@ def make_config(table: Mapping[str, Any], where: str = "the settings") -> TrainC
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:1])
         what = first["msg"].removeprefix("Value error, ")
-        given = f" (given: {_shown(first['input'])})" if key else ""
+        given = f" (given: {quoted(first['input'])})" if key else ""
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}{given}.") from None
 
 
@@ -261,50 +254,6 @@ def _defaults() -> dict[str, Any]:
 def _whole(table: Mapping[str, Any]) -> int:
     """The effective batch of one process."""
     return math.prod(int(table[key]) for key in _PARTS_OF_A_BATCH)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        names = ", ".join(_preset_names())
-        raise ConfigError(
-            f"{file}: the settings cannot be read ({error.strerror}); name a TOML file or a preset ({names})."
-        ) from None
-    except ValueError as error:  # no TOML, no UTF-8, a number or a name beyond reason
-        raise ConfigError(f"{file}: not valid TOML in UTF-8: {error}.") from None
-    except RecursionError:
-        raise ConfigError(f"{file}: its values are nested too deeply: write plain ones.") from None
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    if name not in _preset_names():
-        raise ConfigError(f"no preset is called {name!r}; there are {', '.join(_preset_names())}.")
-    return _read_toml(PRESETS / f"{name}.toml")
-
-
-def _preset_names() -> list[str]:
-    return sorted(file.stem for file in PRESETS.glob("*.toml"))
-
-
-def _override(pair: str) -> tuple[str, Any]:
-    key, equals, text = pair.partition("=")
-    key, text = key.strip(), text.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set {pair!r}: write it as key=value, for example --set steps=300.")
-    if text.casefold() == "none":
-        return key, None
-    try:
-        return key, tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, KeyError, RecursionError):
-        return key, text
-
-
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # more digits than Python writes
-        return "a number beyond reason"
 
 
 def _nearest(key: str) -> str:

@@ -15,7 +15,8 @@ from coemogen_train.captions import exchange as exchange_module
 from coemogen_train.captions import server as server_module
 from coemogen_train.captions.address import HOST_VARIABLE, KEY_VARIABLE
 from coemogen_train.captions.caption import CaptionStopped, Wording, write_caption
-from coemogen_train.captions.server import ServerCaptioner, parse_answer
+from coemogen_train.captions.completion import parse_answer
+from coemogen_train.captions.server import ServerCaptioner
 from coemogen_train.errors import CaptionError
 
 from .openai_server import SENTENCE, completion, fails, hangs_up, lists, says, serving

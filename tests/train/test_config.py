@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from coemogen_train.errors import ConfigError
-from coemogen_train.train.config import PRESETS, check_resume, load_config
+from coemogen_train.train.config import check_resume, load_config
+from coemogen_train.train.written_settings import PRESETS
 
 PLACES = ["set=a_set", "out=a_run"]
 
