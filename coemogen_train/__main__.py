@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import NoReturn
+
+# Of `ProcessLost`, whose file would load torch.
+_RESUME = 75
 
 
 def main() -> NoReturn:
@@ -20,7 +25,14 @@ def main() -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(run())
+    code = run()
+    if code == _RESUME:
+        # At an ordinary end torch takes down its groups, and NCCL's would wait for the lost process.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":  # worker processes import this file under another name

@@ -49,8 +49,8 @@ def train(
     """
     from ..train.config import load_config
     from ..train.control import TrainingInterrupted
-    from ..train.farewell import ProcessLost
     from ..train.loop import train as train_adapter
+    from ..train.lost_processes import ProcessLost
 
     # In quotes, so that a folder called 7 or none stays a folder.
     paths = {"out": out, "init": init}

@@ -103,6 +103,11 @@ def newest_step(folder: Path) -> int | None:
     return _step_of(folders[0]) if folders else None
 
 
+def manifest_hash(folder: Path, step: int) -> str:
+    """Give a hash of a step's checkpoint: of its manifest, which holds those of all its files."""
+    return sha256_file(folder / f"step-{step:08d}" / _MANIFEST)
+
+
 def find_fault(checkpoint: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, or None when every hash of its manifest holds, and its
     state is one."""

@@ -12,17 +12,17 @@ from pathlib import Path
 from ..errors import UserError
 from .config import TrainConfig
 from .control import Control, TrainingInterrupted
-from .farewell import saved_when_left, told_when_left
 from .finish import make_info, write_adapter
 from .folder_lock import run_lock
 from .history import History, read_history
+from .lost_processes import saved_when_lost, told_when_lost
 from .peers import Peers
 from .plan import make_plan
 from .preflight import check_folder
 from .previews import Previews
 from .progress import TrainingProgress
 from .resume import save_run, take_up
-from .roll_call import begin_together, check_seen
+from .same_folders import begin_together, check_seen
 from .setup import Run, make_accelerator, prepare_run, run_folders
 from .start import begin
 from .step import memory_told, optimise
@@ -81,7 +81,7 @@ def train(
     started = time.monotonic()
     accelerator = make_accelerator(device, config.lost_after)
     checkpoints, _, history = run_folders(config.out)
-    with Peers(accelerator, config.lost_after) as peers, told_when_left(peers, checkpoints):
+    with Peers(accelerator, config.lost_after) as peers, told_when_lost(peers, checkpoints):
         start = begin_together(
             peers, partial(begin, config, resume, accelerator.device.type, accelerator.num_processes)
         )
@@ -131,7 +131,7 @@ def _run_steps(run: Run, resume: bool, progress: bool) -> tuple[int, int]:
         # Before the bar: a tracker may print, and ask for a login.
         trackers = stack.enter_context(open_trackers(config, main, config.out, done))
         bar = stack.enter_context(TrainingProgress(config.steps, done, progress and main, pauses))
-        stack.enter_context(saved_when_left(run, history, checkpoints, lambda: done))
+        stack.enter_context(saved_when_lost(run, history, checkpoints, lambda: done))
         if _validation_due(config, done) and not peers.agree(done in validation.steps):
             _validate(run, validation, bar, trackers, done)
         if done and _due(done, config.preview_every) and not sheets.file(done).exists():

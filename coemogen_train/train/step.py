@@ -1,4 +1,7 @@
-"""One optimiser step: micro-batches in, weights moved, nothing waited for."""
+"""One optimiser step: micro-batches in, weights moved.
+
+One process waits for nothing; several wait, on a GPU too, until each has what the others have computed.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,14 @@ def memory_told(run: Run) -> Iterator[None]:
 
 
 def optimise(run: Stepping, step: int) -> StepReading:
-    """Do optimiser step `step` (the first is 0) without waiting for the device.
+    """Do optimiser step `step` (the first is 0); one process does not wait for the device.
 
     Everything that decides about the update (which groups were present, whether a loss or a gradient is
-    finite) stays on the device and guards it there.
+    finite) stays on the device and guards it there. Several processes wait in `Peers.exchange`, so that the
+    weights move only when all have answered.
+
+    Raises:
+        PeerGone, or whatever torch raises of a broken connection: see `Peers.tells_of_loss`.
     """
     config, optimiser = run.config, run.optimiser
     processes, whole = run.accelerator.num_processes, run.effective_batch
@@ -49,7 +56,8 @@ def optimise(run: Stepping, step: int) -> StepReading:
             with nullcontext() if last else run.accelerator.no_sync(run.model):
                 with run.autocast():
                     losses = run.model(batch)
-                (losses.total * (scale / parts)).backward()
+                with run.peers.own_gradients(optimiser.parameters) if last else nullcontext():
+                    (losses.total * (scale / parts)).backward()
             bad = _spread((~torch.isfinite(losses.per_sample)).float(), positions, whole)
             means = torch.stack([losses.ldm, losses.semantic]) * (config.accumulate / parts)
             tallies.append(torch.cat([means, bad, losses.presence]))
@@ -68,7 +76,7 @@ def optimise(run: Stepping, step: int) -> StepReading:
     )
     optimiser.step(presence, skipped, scale * _excess(norm, config.max_grad_norm))
     run.loss_scale.update(skipped)
-    return StepReading(
+    reading = StepReading(
         step=step + 1,
         learning_rate=optimiser.learning_rate,
         values=torch.cat([means, torch.stack([norm, scale])]),
@@ -77,6 +85,9 @@ def optimise(run: Stepping, step: int) -> StepReading:
         bad=bad_loss | (skipped & (scale <= 1)),
         bad_samples=bad_samples,
     )
+    if run.device.type == "cuda":
+        run.stepped = torch.cuda.current_stream(run.device).record_event()
+    return reading
 
 
 def _spread(values: Tensor, positions: list[int], count: int) -> Tensor:

@@ -7,8 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 # argv: settings, what else to do. Prints what this process wrote in the run's folder, as JSON.
 _RANK = """
@@ -29,7 +32,7 @@ def spy(event, arguments):
 sys.addaudithook(spy)
 from coemogen_train.train import loop
 from coemogen_train.train.config import make_config
-from coemogen_train.train.farewell import ProcessLost
+from coemogen_train.train.lost_processes import ProcessLost
 
 whole = loop.optimise
 def optimise(run, step):
@@ -68,32 +71,41 @@ def launch(settings: dict, processes: int, waits_for: int | None = None, **how: 
     whose end ends the others, as launchers end them.
     """
     common = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-    started = []
-    for rank in range(processes):
-        who = {**common, "RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_USE_CPU": "true"}
-        environment = os.environ | {name: str(value) for name, value in who.items()}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", _RANK, json.dumps(settings), json.dumps(how)],
-                cwd=Path(__file__).parents[2],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
+    with ExitStack() as stack:
+        # Files, since nobody reads the pipe of one while the other is waited for.
+        said = [
+            [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in ("out", "err")]
+            for _ in range(processes)
+        ]
+        started = []
+        for rank, (out, err) in enumerate(said):
+            who = {**common, "RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_USE_CPU": "true"}
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", _RANK, json.dumps(settings), json.dumps(how)],
+                    cwd=Path(__file__).parents[2],
+                    env=os.environ | {name: str(value) for name, value in who.items()},
+                    stdout=out,
+                    stderr=err,
+                )
             )
-        )
-    if waits_for is not None:
-        started[waits_for].wait(timeout=300)
-        for number, process in enumerate(started):
-            if number != waits_for:
-                process.kill()
-    ended = []
-    for process in started:
-        answer, errors = process.communicate(timeout=600)
-        lines = answer.splitlines()
-        ended.append(Ended(process.returncode, errors, json.loads(lines[-1]) if lines else None))
-    return ended
+        if waits_for is not None:
+            started[waits_for].wait(timeout=300)
+            for number, process in enumerate(started):
+                if number != waits_for:
+                    process.kill()
+        codes = [process.wait(timeout=600) for process in started]
+        return [_ended(code, *map(_read, files)) for code, files in zip(codes, said, strict=True)]
+
+
+def _read(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _ended(code: int, answer: str, errors: str) -> Ended:
+    lines = answer.splitlines()
+    return Ended(code, errors, json.loads(lines[-1]) if lines else None)
 
 
 def _free_port() -> int:

@@ -4,13 +4,15 @@ import json
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from coemogen_train.errors import DataError
+from coemogen_train.errors import ConfigError, DataError
 from coemogen_train.files import sha256_file
 from coemogen_train.train import checkpoint as module
+from coemogen_train.train import resume
 from coemogen_train.train.checkpoint import (
     Checkpoint,
     find_fault,
@@ -18,6 +20,8 @@ from coemogen_train.train.checkpoint import (
     save_checkpoint,
     sweep_unfinished,
 )
+from coemogen_train.train.peers import Peers
+from coemogen_train.train.resume import take_up
 
 
 def made(step: int) -> Checkpoint:
@@ -30,6 +34,32 @@ def made(step: int) -> Checkpoint:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def taking_up(out: Path, others: list[str]) -> SimpleNamespace:
+    """A run of which the other processes see `others`."""
+    peers = Peers()
+    peers.count = 1 + len(others)
+    peers.gather = lambda value: [value, *(("node7", sight) for sight in others)]
+    config = SimpleNamespace(out=out, max_bad_steps=2)
+    accelerator = SimpleNamespace(num_processes=1, is_main_process=True)
+    return SimpleNamespace(config=config, accelerator=accelerator, peers=peers)
+
+
+def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path):
+    save_checkpoint(tmp_path / "checkpoints", made(7), keep=2)
+    told = r"process 1 of 2, sees step 7 \(.{8}\); node7, process 2 of 2, sees step 5 \(0a\)\)"
+    with pytest.raises(ConfigError, match=told):
+        take_up(taking_up(tmp_path, ["step 5 (0a)"]), resume=True)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_told_in_a_sentence(tmp_path: Path, monkeypatch):
+    state = {"processes": 1, "settings": {}, "bad_in_a_row": 0}
+    lacking = Checkpoint(7, {"trainable": {"a": torch.ones(2)}}, state)
+    save_checkpoint(tmp_path / "checkpoints", lacking, keep=2)
+    monkeypatch.setattr(resume, "check_resume", lambda *_: [])
+    with pytest.raises(DataError, match="of step 7 lacks loss_scale, optimiser: remove its folder"):
+        take_up(taking_up(tmp_path, []), resume=True)
 
 
 def test_round_trip_is_exact(tmp_path: Path):

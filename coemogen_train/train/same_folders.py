@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ConfigError, UserError
+from ..errors import ConfigError, DataError, UserError
 from .peers import Peers
 from .start import Start
 
@@ -23,26 +23,29 @@ def begin_together(peers: Peers, begin: Callable[[], Start]) -> Start:
 
     Raises:
         UserError: what was wrong in this process.
-        ConfigError: what was wrong in another, or a training set that another machine has otherwise; with
-            the machine's name.
+        ConfigError: what was wrong in another, with its machine and number; or a training set that another
+            machine has otherwise.
     """
     start: Start | UserError
     try:
         start = begin()
     except UserError as error:
         start = error
-    told = peers.gather((platform.node(), str(start) if isinstance(start, UserError) else None))
+    here, fault = platform.node(), start if isinstance(start, UserError) else None
+    told = peers.gather((here, fault and str(fault), isinstance(fault, DataError)))
     if isinstance(start, UserError):
         raise start
-    for host, sentence in told:
+    for index, (host, sentence, of_data) in enumerate(told):
         if sentence is not None:
-            raise ConfigError(f"{host}, where this run is to train too: {sentence.rstrip('.')}{_ALL_SEE}")
-    if len({host for host, _ in told}) > 1:  # of one machine all processes read the same files
+            hint = f" A{_ALL_SEE[1:]}" if of_data and host != here else ""
+            raise ConfigError(f"{host}, {peers.called(index)}: {sentence}{hint}")
+    if len({host for host, *_ in told}) > 1:  # of one machine all processes read the same files
         prints = peers.gather(start.fingerprint)
-        for (host, _), fingerprint in zip(told, prints, strict=True):
+        for (host, *_), fingerprint in zip(told, prints, strict=True):
             if fingerprint != prints[0]:
                 raise ConfigError(
-                    f"{host}: {start.config.set} is another training set there than on {told[0][0]}{_ALL_SEE}"
+                    f"{host}: {start.config.set} is another training set there than on {told[0][0]}: "
+                    f"{_ALL_SEE}"
                 )
     return start
 
@@ -68,7 +71,7 @@ def check_seen(peers: Peers, out: Path) -> None:
     for host, sees in seen:
         if not sees:
             raise ConfigError(
-                f"{host} does not see the run's folder {out.absolute()} as {seen[0][0]} does{_ALL_SEE}"
+                f"{host} does not see the run's folder {out.absolute()} as {seen[0][0]} does: {_ALL_SEE}"
             )
 
 
@@ -81,4 +84,4 @@ def _comes(file: Path) -> bool:
     return True
 
 
-_ALL_SEE = ": all machines of a run must see the same folders, as a network disk shows them."
+_ALL_SEE = "all machines of a run must see the same folders, as a network disk shows them."

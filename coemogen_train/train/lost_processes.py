@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 # How long the others look for the checkpoint that the first process writes, if it is still there.
 _SECONDS = 5.0
+_LONGEST_CAUSE = 200
 
 
 class ProcessLost(Exception):
     """Another process of the run has ended or is silent; what could be saved was. The command exits with 75.
+
+    Whoever trained on GPUs ends the process by `os._exit` then: torch would first take down its groups, and
+    NCCL's would wait for the lost process.
 
     Attributes:
         step: optimiser steps of the newest checkpoint; None: there is none.
@@ -39,23 +40,25 @@ class ProcessLost(Exception):
     CODE = 75
     """"Try again" among the exit codes of Unix: with --resume, nothing is lost."""
 
-    def __init__(self, step: int | None, checkpoint: Path, saved: bool, who: str = "") -> None:
-        """saved: by this process; otherwise the first one may still be at it. who: begins the sentence."""
+    def __init__(self, step: int | None, checkpoint: Path, peers: Peers, cause: BaseException) -> None:
+        """peers: this process's; the first one saves, and may still be at it. cause: what was noticed."""
         if step is None:
             state = "nothing was saved yet"
-        elif saved:
+        elif peers.main:
             state = f"step {step} is saved in {checkpoint}"
         else:
             state = f"the newest checkpoint in {checkpoint} is of step {step} or a later one"
+        who = "" if peers.main else f"{peers.called(peers.index)}: "
+        noticed = str(cause).split("\n", 1)[0][:_LONGEST_CAUSE]
         super().__init__(
-            f"{who}another process of this run has ended, or can no longer be reached: {state}; go on with "
-            "--resume, on as many processes as there are"
+            f"{who}another process of this run has ended, or can no longer be reached ({noticed}): {state}; "
+            "go on with --resume, on as many processes as there are"
         )
         self.step, self.checkpoint = step, checkpoint
 
 
 @contextmanager
-def saved_when_left(run: Run, history: History, checkpoints: Path, done: Callable[[], int]) -> Iterator[None]:
+def saved_when_lost(run: Run, history: History, checkpoints: Path, done: Callable[[], int]) -> Iterator[None]:
     """While entered, turn a broken exchange into a checkpoint and a `ProcessLost`.
 
     done: whole steps so far. The weights are of that step whenever an exchange fails: the optimiser moves
@@ -64,61 +67,48 @@ def saved_when_left(run: Run, history: History, checkpoints: Path, done: Callabl
     try:
         yield
     except Exception as error:
-        if not run.peers.is_loss(error):
+        if not run.peers.tells_of_loss(error):
             raise
         logger.debug("an exchange with the other processes failed", exc_info=error)
-        raise _left(run, history, checkpoints, done()) from None
+        raise _lost(run, history, checkpoints, done(), error) from None
 
 
 @contextmanager
-def told_when_left(peers: Peers, checkpoints: Path) -> Iterator[None]:
+def told_when_lost(peers: Peers, checkpoints: Path) -> Iterator[None]:
     """While entered, turn a broken exchange outside the steps into a `ProcessLost`."""
     try:
         yield
     except Exception as error:
-        if not peers.is_loss(error):
+        if not peers.tells_of_loss(error):
             raise
         logger.debug("an exchange with the other processes failed", exc_info=error)
-        raise ProcessLost(newest_step(checkpoints), checkpoints, peers.main, _who(peers)) from None
+        raise ProcessLost(newest_step(checkpoints), checkpoints, peers, error) from None
 
 
-def _left(run: Run, history: History, checkpoints: Path, done: int) -> ProcessLost:
-    device = run.device
-    if device.type == "cuda":
-        _leave_without_torch()
-    # The device's own queue may wait for the dead process for ever; what was finished is read beside it.
-    beside = torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
-    with beside:
-        if run.peers.main:
-            return _save(run, history, checkpoints, done)
-    ends = time.monotonic() + _SECONDS
-    while (newest := newest_step(checkpoints)) is None or newest < done:
-        if time.monotonic() > ends:
-            break
+def _lost(run: Run, history: History, checkpoints: Path, done: int, cause: Exception) -> ProcessLost:
+    if run.peers.main:
+        with _beside(run):
+            _save(run, history, checkpoints, done)
+    ends = time.monotonic() + (0 if run.peers.main else _SECONDS)
+    while ((newest := newest_step(checkpoints)) is None or newest < done) and time.monotonic() < ends:
         time.sleep(0.1)
-    return ProcessLost(newest, checkpoints, False, _who(run.peers))
+    return ProcessLost(newest, checkpoints, run.peers, cause)
 
 
-def _save(run: Run, history: History, checkpoints: Path, done: int) -> ProcessLost:
+def _save(run: Run, history: History, checkpoints: Path, done: int) -> None:
     try:
         history.read()
         if done and newest_step(checkpoints) != done:
             write_checkpoint(run, checkpoints, done, history.bad_in_a_row)
     except OSError as error:
         logger.warning("step %d could not be saved (%s)", done, error)
-    return ProcessLost(newest_step(checkpoints), checkpoints, True)
 
 
-def _who(peers: Peers) -> str:
-    return "" if peers.main else f"process {peers.index} of {peers.count}: "
-
-
-def _leave_without_torch() -> None:
-    """End the process, when it ends, before torch takes down its groups: NCCL's would wait for the dead."""
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ProcessLost.CODE)
-
-    atexit.register(leave)
+def _beside(run: Run) -> AbstractContextManager[object]:
+    """Beside the device's own queue, which may wait for the lost process for ever; after the last step."""
+    if run.device.type != "cuda":
+        return nullcontext()
+    stream = torch.cuda.Stream(run.device)
+    if run.stepped is not None:
+        stream.wait_event(run.stepped)
+    return torch.cuda.stream(stream)
