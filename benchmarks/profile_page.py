@@ -38,7 +38,8 @@ _REASONS = {
     "work has emptied, and the gradient of x, which HiLoRA wants in the first layers too, where the bare "
     "U-Net has no condition yet and stops.",
     LOSSES: "The gate, the noise on the latents, the empty prompt where it is drawn, both losses.",
-    CHECKS: "The gradient's norm, its bound, and whether all is finite; nothing waits for the device.",
+    CHECKS: "The gradient's norm, its bound, and whether all is finite; nothing waits for the device. "
+    "On a CPU also what is no operator's: Python between them, and waiting for a batch made ahead.",
     OPTIMISER: "AdamW over all trained weights, each group with its own count of steps.",
     READING: "Losses are read from the device every ten steps.",
     IDLE: "Between kernels: the processor has not launched the next one yet.",

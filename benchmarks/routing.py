@@ -205,10 +205,10 @@ def misses(found: Sequence[Measured]) -> Iterator[str]:
 def _why_loops_are_cheap(told: dict[str, Any]) -> str:
     if told["case"]["size"] == "sd15" and told["on"] == "cpu":
         return (
-            "on a CPU a small batch of a large U-Net computes as well as a large one, so that 8 passes of 4 "
+            "on a CPU a small batch of a large U-Net computes as well as a large one, so that passes of few "
             "samples cost what their products cost."
         )
-    return "a pass of an eighth of the samples keeps the device busy enough."
+    return "a pass of one emotion's samples keeps the device busy enough."
 
 
 def plot(found: Sequence[Measured], file: Path) -> None:
