@@ -30,6 +30,7 @@ from ..train.history import History
 from ..train.items import TrainingItems
 from ..train.objective import Losses, denoising_losses, min_snr_weights
 from ..train.optimiser import GroupedAdamW
+from ..train.peers import Peers
 from ..train.precision import LossScale
 from ..train.resume import save_run, take_up
 from ..train.setup import Batches, Stepping, run_folders
@@ -211,6 +212,7 @@ def _stepping(ground: Ground, objective: nn.Module, batches: Batches, config: Tr
         ),
         loss_scale=LossScale(config.precision == "fp16", ground.base.device),
         batches=batches,
+        peers=Peers(ground.accelerator),
     )
 
 
