@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answer import table
+from benchmarks.measuring.answer import table
 from benchmarks.toyruns import (
     Ground,
     Panel,

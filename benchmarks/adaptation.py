@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.answer import table
+from benchmarks.measuring.answer import table
 from benchmarks.toyruns import (
     EACH,
     Ground,

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from benchmarks.answer import table
+from benchmarks.measuring.answer import table
 from benchmarks.toyruns import (
     EACH,
     Panel,

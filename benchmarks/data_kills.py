@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.data_sets import differences, write_pictures
-from benchmarks.processes import quiet_environment
+from benchmarks.measuring.processes import quiet_environment
 from coemogen_train.files import PART_PREFIX
 
 _POLL = 0.01

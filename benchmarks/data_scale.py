@@ -29,9 +29,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks.answer import table
 from benchmarks.data_sets import differences, write_pictures
-from benchmarks.processes import Measured, coemogen, measure, measure_crew
+from benchmarks.measuring.answer import table
+from benchmarks.measuring.processes import Measured, coemogen, measure, measure_crew
 
 SIZES, QUICK = (10_000, 118_102), (1_000, 5_000)
 CLIP_SIZES, QUICK_CLIP = (1_000, 10_000), (200, 1_000)

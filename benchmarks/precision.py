@@ -11,8 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.answer import table
-from benchmarks.inference import ROOT, inside, write_models
+from benchmarks.inference.__main__ import ROOT, inside, write_models
+from benchmarks.measuring.answer import table
 from tests.comfyui.installation import find_comfyui
 
 STORAGES = {"fp16": "--fp16-unet", "bf16": "--bf16-unet", "fp8 (e4m3fn)": "--fp8_e4m3fn-unet"}

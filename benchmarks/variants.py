@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answer import table
+from benchmarks.measuring.answer import table
 from benchmarks.toyruns import (
     drawn,
     drawn_by,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.fuzz_cases import Case
+from benchmarks.fuzz.cases import Case
 
 
 class Careless:

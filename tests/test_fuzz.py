@@ -11,28 +11,28 @@ import torch
 from .fuzz_targets import Careless
 
 TARGETS = (
-    ("fuzz_settings", "SettingsTarget", 100),
-    ("fuzz_tables", "TableTarget", 120),
-    ("fuzz_texts", "TextTarget", 100),
-    ("fuzz_server", "ServerTarget", 30),
-    ("fuzz_folders", "CheckpointTarget", 60),
-    ("fuzz_folders", "PictureTarget", 200),
+    ("settings", "SettingsTarget", 100),
+    ("tables", "TableTarget", 120),
+    ("texts", "TextTarget", 100),
+    ("server", "ServerTarget", 30),
+    ("folders", "CheckpointTarget", 60),
+    ("folders", "PictureTarget", 200),
 )
 
 
 def made(module, name, work, seed=1, **options):
-    return getattr(importlib.import_module(f"benchmarks.{module}"), name)(seed, work, **options)
+    return getattr(importlib.import_module(f"benchmarks.fuzz.{module}"), name)(seed, work, **options)
 
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
-    return made("fuzz_adapters", "AdapterTarget", tmp_path_factory.mktemp("adapters"), small=True)
+    return made("adapters", "AdapterTarget", tmp_path_factory.mktemp("adapters"), small=True)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow's, on pictures that are broken
 @pytest.mark.parametrize(("module", "name", "count"), TARGETS, ids=[name for _, name, _ in TARGETS])
 def test_nothing_hostile_escapes(module, name, count, tmp_path):
-    from benchmarks.fuzz_measured import tried
+    from benchmarks.fuzz.measured import tried
 
     target = made(module, name, tmp_path / "work")
     outcomes = [tried(number, target.case(number)) for number in range(count)]
@@ -41,8 +41,8 @@ def test_nothing_hostile_escapes(module, name, count, tmp_path):
 
 
 def test_no_hostile_adapter_escapes(adapters):
-    from benchmarks.fuzz_adapters import MUTATIONS
-    from benchmarks.fuzz_measured import tried
+    from benchmarks.fuzz.adapters import MUTATIONS
+    from benchmarks.fuzz.measured import tried
 
     outcomes = [tried(number, adapters.case(number)) for number in range(250)]
     assert [outcome for outcome in outcomes if outcome.kind == "escaped"] == []
@@ -53,9 +53,9 @@ def test_no_hostile_adapter_escapes(adapters):
 def test_a_case_follows_from_its_seed_and_number_alone(adapters, tmp_path):
     seen = [adapters.case(number).content for number in range(40)]
     assert seen == [adapters.case(number).content for number in reversed(range(40))][::-1]
-    again = made("fuzz_adapters", "AdapterTarget", tmp_path / "again", small=True)
+    again = made("adapters", "AdapterTarget", tmp_path / "again", small=True)
     assert seen == [again.case(number).content for number in range(40)]
-    other = made("fuzz_adapters", "AdapterTarget", tmp_path / "other", seed=2, small=True)
+    other = made("adapters", "AdapterTarget", tmp_path / "other", seed=2, small=True)
     assert seen != [other.case(number).content for number in range(40)]
 
 
@@ -86,15 +86,15 @@ def other_words(adapter):
 
 @pytest.mark.parametrize("change", [one_number_off, not_finite, other_words])
 def test_a_reader_that_gives_something_else_than_the_file_is_seen(change, adapters, monkeypatch):
-    from benchmarks import fuzz_adapters
-    from benchmarks.fuzz_measured import tried
+    from benchmarks.fuzz import adapters as target
+    from benchmarks.fuzz.measured import tried
 
-    monkeypatch.setattr(fuzz_adapters, "load_adapter", careless(change))
+    monkeypatch.setattr(target, "load_adapter", careless(change))
     assert any(tried(number, adapters.case(number)).kind == "escaped" for number in range(400))
 
 
 def test_a_reader_that_dies_or_raises_anything_is_seen_and_the_rest_is_tried(tmp_path):
-    from benchmarks.fuzz_measured import run_cases
+    from benchmarks.fuzz.measured import run_cases
 
     outcomes = list(run_cases(Careless, 0, 6, tmp_path / "work", tmp_path / "escapes"))
     assert [outcome.kind for outcome in outcomes] == [
@@ -111,8 +111,8 @@ def test_a_reader_that_dies_or_raises_anything_is_seen_and_the_rest_is_tried(tmp
 
 
 def test_time_and_memory_beyond_the_limits_are_escapes():
-    from benchmarks.fuzz_cases import Case
-    from benchmarks.fuzz_measured import measured
+    from benchmarks.fuzz.cases import Case
+    from benchmarks.fuzz.measured import measured
 
     for waits in (True, False):
         slow = Case("slow", lambda: sum(range(100_000)), ValueError, b"", seconds=0.0, waits=waits)

@@ -35,8 +35,8 @@ def adapter_files(tmp_path, monkeypatch):
 
 def test_damaged_adapters_leave_the_menus_whole(adapter_files, tmp_path):
     """And choosing one is refused in a sentence with its name, not in a traceback."""
-    from benchmarks.fuzz_adapter_files import originals
-    from benchmarks.fuzz_adapters import MUTATIONS
+    from benchmarks.fuzz.adapter_files import originals
+    from benchmarks.fuzz.adapters import MUTATIONS
     from coemogen_train.emotions import MIKELS
 
     (tmp_path / "made").mkdir()

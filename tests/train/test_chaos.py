@@ -19,7 +19,7 @@ import pytest
     ],
 )
 def test_the_benchmark_sees_a_file_that_is_not_whole(tmp_path: Path, name: str, content: bytes) -> None:
-    from benchmarks.chaos_folder import Folder, damaged
+    from benchmarks.chaos.folder import Folder, damaged
 
     whole, file = tmp_path / "run" / "validation.jsonl", tmp_path / name
     whole.parent.mkdir()
@@ -35,9 +35,9 @@ def test_the_benchmark_sees_a_file_that_is_not_whole(tmp_path: Path, name: str, 
 
 @pytest.mark.slow
 def test_a_training_killed_in_every_way_ends_as_undisturbed(tmp_path: Path) -> None:
-    from benchmarks.chaos_folder import make_folder, result
-    from benchmarks.chaos_kills import kill_often, timed
-    from benchmarks.chaos_launch import warm_up
+    from benchmarks.chaos.folder import make_folder, result
+    from benchmarks.chaos.kills import kill_often, timed
+    from benchmarks.chaos.launch import warm_up
 
     warm_up()
     clean = make_folder(tmp_path / "clean")

@@ -10,7 +10,7 @@ POLARITY_OF = (0, 0, 1)
 
 @pytest.fixture()
 def inputs(base):
-    from benchmarks.routing_forms import Inputs
+    from benchmarks.routing.forms import Inputs
 
     generator = torch.Generator().manual_seed(0)
     return Inputs(
@@ -23,7 +23,7 @@ def inputs(base):
 
 @pytest.fixture()
 def hilora(base):
-    from benchmarks.routing_forms import filled
+    from benchmarks.routing.forms import filled
     from coemogen_train.adapter.hilora import HiLoRA
 
     torch.manual_seed(0)
@@ -32,19 +32,19 @@ def hilora(base):
 
 @pytest.mark.parametrize("name", ["Gathered", "Looped", "Masked"])
 def test_other_forms_of_routing_give_the_outputs_and_gradients_of_the_stacked_one(base, hilora, inputs, name):
-    from benchmarks import routing_forms
-    from benchmarks.twins import twin
+    from benchmarks.measuring.twins import twin
+    from benchmarks.routing import forms
 
-    stacked = routing_forms.Stacked(twin(base.unet), hilora)
-    other = getattr(routing_forms, name)(twin(base.unet), hilora)
-    assert routing_forms.largest_difference(other, stacked, inputs) < 1e-5
+    stacked = forms.Stacked(twin(base.unet), hilora)
+    other = getattr(forms, name)(twin(base.unet), hilora)
+    assert forms.largest_difference(other, stacked, inputs) < 1e-5
 
 
 def test_a_sample_routed_elsewhere_is_a_difference(base, hilora, inputs):
     from dataclasses import replace
 
-    from benchmarks.routing_forms import Looped, Stacked, largest_difference
-    from benchmarks.twins import twin
+    from benchmarks.measuring.twins import twin
+    from benchmarks.routing.forms import Looped, Stacked, largest_difference
 
     class Astray(Looped):
         def step(self, inputs):
@@ -55,8 +55,8 @@ def test_a_sample_routed_elsewhere_is_a_difference(base, hilora, inputs):
 
 
 def test_a_twin_has_the_weights_and_not_what_is_attached(base, hilora, inputs):
-    from benchmarks.routing_forms import Bare, Stacked
-    from benchmarks.twins import twin
+    from benchmarks.measuring.twins import twin
+    from benchmarks.routing.forms import Bare, Stacked
 
     beside = twin(base.unet)
     before = Bare(base.unet).step(inputs).prediction
@@ -67,8 +67,8 @@ def test_a_twin_has_the_weights_and_not_what_is_attached(base, hilora, inputs):
 
 
 def test_the_plain_loop_trains_lora_and_nothing_else(base, tmp_path):
-    from benchmarks.plain_loop import PlainLoop, write_pictures
-    from benchmarks.twins import twin
+    from benchmarks.measuring.twins import twin
+    from benchmarks.step.plain_loop import PlainLoop, write_pictures
 
     files = write_pictures(tmp_path, 4, 16)
     loop = PlainLoop(base, twin(base.unet), files, ["a tree"] * 4, batch=2)
@@ -80,7 +80,7 @@ def test_the_plain_loop_trains_lora_and_nothing_else(base, tmp_path):
 
 
 def test_the_floor_of_a_step_has_nothing_on_it_and_reaches_the_condition_alone(base, tmp_path):
-    from benchmarks.step_sides import Case, Sides
+    from benchmarks.step.sides import Case, Sides
     from coemogen_train.base.model import freeze
 
     for part in (base.unet, base.text_encoder):
@@ -98,7 +98,7 @@ def answered(module, told, tmp_path):
     """What a benchmark's file has of its figures."""
     import json
 
-    from benchmarks.answer import Question, write_json
+    from benchmarks.measuring.answer import Question, write_json
 
     name = module.__name__.rpartition(".")[2]
     write_json(Question("", name).ask(["--out", str(tmp_path), "--device", "cpu"]), name, told)
@@ -106,7 +106,7 @@ def answered(module, told, tmp_path):
 
 
 def made_rounds(names):
-    from benchmarks.rounds import Rounds
+    from benchmarks.measuring.rounds import Rounds
 
     rounds = Rounds()
     for place, name in enumerate(names):
@@ -121,8 +121,8 @@ def assert_spreads(told, names):
 
 
 def test_the_answer_about_a_step_is_of_sd15s_shape_with_the_toys_beside_it(tmp_path):
-    from benchmarks import step
-    from benchmarks.step_sides import SIDES, Case
+    from benchmarks.step import __main__ as step
+    from benchmarks.step.sides import SIDES, Case
 
     cases = [Case("toy", 32, 64), Case("sd15", 1, 512)]
     told = answered(
@@ -135,8 +135,8 @@ def test_the_answer_about_a_step_is_of_sd15s_shape_with_the_toys_beside_it(tmp_p
 
 
 def test_the_answer_about_routing_is_of_sd15s_shape_and_says_what_is_not_equal(tmp_path):
-    from benchmarks import routing
-    from benchmarks.step_sides import Case
+    from benchmarks.routing import __main__ as routing
+    from benchmarks.step.sides import Case
 
     found = []
     for case, apart in ((Case("toy", 32, 64), 1e-6), (Case("sd15", 32, 128), 1.0)):
@@ -153,7 +153,7 @@ def test_the_answer_about_routing_is_of_sd15s_shape_and_says_what_is_not_equal(t
 
 
 def test_every_second_round_takes_the_reverse_of_the_one_before(monkeypatch):
-    from benchmarks.rounds import interleave
+    from benchmarks.measuring.rounds import interleave
 
     monkeypatch.setattr("gc.collect", lambda: 0)  # it takes long among all that tests have imported
     done: list[str] = []
@@ -164,7 +164,7 @@ def test_every_second_round_takes_the_reverse_of_the_one_before(monkeypatch):
 
 
 def test_a_broken_plot_is_one_line_and_a_missing_package_one_sentence(capsys):
-    from benchmarks.answer import Question, plot_or_warn
+    from benchmarks.measuring.answer import Question, plot_or_warn
 
     def broken():
         raise RuntimeError("no fonts\nat all")

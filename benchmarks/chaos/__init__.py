@@ -1,0 +1,1 @@
+"""What survives a night: kills at random moments and other disasters, `python -m benchmarks.chaos`."""

@@ -1,0 +1,1 @@
+"""What the nodes cost, `python -m benchmarks.inference`."""

@@ -1,0 +1,1 @@
+"""What benchmarks share: rounds, the machine, answers, models, steps and processes."""

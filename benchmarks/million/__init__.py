@@ -1,0 +1,1 @@
+"""Millions of pictures, `python -m benchmarks.million`."""

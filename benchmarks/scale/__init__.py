@@ -1,0 +1,1 @@
+"""One process against several, `python -m benchmarks.scale`."""
