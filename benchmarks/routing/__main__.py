@@ -154,7 +154,8 @@ def _several(step: Callable[[], object], count: int) -> None:
 
 def _figures(found: Rounds, case: Case) -> dict[str, Any]:
     timed = found.to_dict()
-    seconds = {name: Spread.of([each / case.steps for each in timed[name]]) for name in FORMS if name in timed}
+    there = [name for name in FORMS if name in timed]
+    seconds = {name: Spread.of([each / case.steps for each in timed[name]]) for name in there}
     return {
         **{name: found.ratio(*pair) for name, pair in RATIOS.items() if timed.keys() >= set(pair)},
         "seconds": seconds,
