@@ -34,9 +34,9 @@ _REASONS = {
     WORDS: "e^c hangs on weights that are trained, so the text encoder must read it anew at every step, and "
     "the gradient comes back through all of its layers.",
     CAPTION: "T(c) hangs on nothing that is trained; `cache_captions = true` keeps it on the disk instead.",
-    UNET: "The same layers as the floor's. What they take more or less is caches of the processor that other "
-    "work has emptied, and the gradient of x, which HiLoRA wants in the first layers too, where the bare "
-    "U-Net has no condition yet and stops.",
+    UNET: "The same layers as the floor's, but HiLoRA wants the gradient of x in the first ones too, where "
+    "the bare U-Net's backward pass has reached the condition and stops: the first block's self-attention, over "
+    "all positions of the picture, is the dearest of them. The rest is chance, and caches of the processor.",
     LOSSES: "The gate, the noise on the latents, the empty prompt where it is drawn, both losses.",
     CHECKS: "The gradient's norm, its bound, and whether all is finite; nothing waits for the device. "
     "On a CPU also what is no operator's: Python between them, and waiting for a batch made ahead.",

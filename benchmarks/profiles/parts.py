@@ -152,12 +152,22 @@ def _attribute(events: list[Any], rest: str, on_gpu: bool) -> StepProfile:
         (made.backward if backward else made.forward)[part] += seconds
         if not event.name.startswith((_MARK, _STEP)):
             made.operators[_plain(event.name)] += seconds
-        if not event.cpu_children:
-            start, length = event.time_range.start - begin, event.time_range.elapsed_us()
-            made.spans.append((part, backward, start / 1e6, length / 1e6))
+        for start, length in _own_spans(event):
+            made.spans.append((part, backward, (start - begin) / 1e6, length / 1e6))
     if on_gpu:
         made.forward[IDLE] = (end - begin) / 1e6 - _covered(within)
     return made
+
+
+def _own_spans(event: Any) -> Iterator[tuple[float, float]]:
+    """When an operator itself is at work, none that it calls: (beginning, length) in microseconds."""
+    start = event.time_range.start
+    for child in sorted(event.cpu_children, key=lambda called: called.time_range.start):
+        if child.time_range.start > start:
+            yield start, child.time_range.start - start
+        start = max(start, child.time_range.end)
+    if event.time_range.end > start:
+        yield start, event.time_range.end - start
 
 
 def _own_seconds(event: Any, on_gpu: bool) -> float:
