@@ -35,8 +35,8 @@ _REASONS = {
     "the gradient comes back through all of its layers.",
     CAPTION: "T(c) hangs on nothing that is trained; `cache_captions = true` keeps it on the disk instead.",
     UNET: "The same layers as the floor's, but HiLoRA wants the gradient of x in the first ones too, where "
-    "the bare U-Net's backward pass has reached the condition and stops: the first block's self-attention, over "
-    "all positions of the picture, is the dearest of them. The rest is chance, and caches of the processor.",
+    "the bare U-Net's backward pass has reached the condition and stops: the first block's self-attention, "
+    "over all positions of the picture, is the dearest. The rest is chance, and caches of the processor.",
     LOSSES: "The gate, the noise on the latents, the empty prompt where it is drawn, both losses.",
     CHECKS: "The gradient's norm, its bound, and whether all is finite; nothing waits for the device. "
     "On a CPU also what is no operator's: Python between them, and waiting for a batch made ahead.",
