@@ -227,10 +227,8 @@ def _assemble(
 ) -> Adapter:
     """The adapter of `tensors`, which become the modules' own."""
     fill(embedder, hilora, tensors)
-    stored = tensors["gaussians.weights"]
-    weights = stored.float()
-    rounding = max(1e-3, torch.finfo(stored.dtype).eps)  # what a file in half precision loses
-    if (weights < 0).any() or ((weights.sum(dim=1) - 1).abs() > rounding).any():
+    weights = tensors["gaussians.weights"].float()
+    if (weights < 0).any() or not torch.allclose(weights.sum(dim=1), torch.ones(len(weights)), atol=1e-3):
         raise AdapterError("the weights of its Gaussians do not add up to 1; use a complete adapter file.")
     return Adapter(
         info,
