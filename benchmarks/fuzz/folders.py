@@ -33,7 +33,6 @@ class CheckpointTarget:
 
     def __init__(self, seed: int, work: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
-        logging.getLogger("coemogen_train.train.checkpoint").setLevel(logging.CRITICAL)
         self._seed, self._folder, self._good = seed, work / "folder", work / "good"
         for step in (1, 2):
             tensors = {"trainable": {"a": torch.ones(2) * step}, "optimiser": {"b": torch.zeros(3)}}
@@ -56,9 +55,17 @@ class CheckpointTarget:
             for path in sorted(newest.glob("*"))
             if path.is_file()
         )
-        return Case(
-            mutation, lambda: load_newest(self._folder), DataError, content, _judge_checkpoint, mib=32
-        )
+        return Case(mutation, self._read, DataError, content, _judge_checkpoint, mib=32)
+
+    def _read(self) -> Checkpoint | None:
+        """Read the newest; what it tells of each damaged one is no news here."""
+        logger = logging.getLogger("coemogen_train.train.checkpoint")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            return load_newest(self._folder)
+        finally:
+            logger.setLevel(level)
 
 
 def _damaged_file(chance: random.Random, folder: Path) -> None:
