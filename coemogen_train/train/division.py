@@ -66,9 +66,8 @@ def divided(
         ConfigError: an effective batch that cannot be shared equally; with the numbers that can.
     """
     asked = Division.of(config, processes)
-    if (
-        asked.whole == begun.whole or processes == begun.processes
-    ):  # the latter is for `check_resume` to judge
+    # With as many processes as before, another batch is for `check_resume` to judge.
+    if asked.whole == begun.whole or processes == begun.processes:
         return config, None
     if begun.whole % processes:
         fitting = [number for number in range(1, begun.whole + 1) if begun.whole % number == 0]
